@@ -1,0 +1,177 @@
+//! Where outputs go. Each sink has the same order of items: its struct, how it connects, `prepare`, `write`, how it
+//! sorts errors. A sink never decides what happens to a refused output; it says which and why.
+
+pub mod backoff;
+pub mod dead_letter;
+pub mod kafka;
+pub mod mongodb;
+pub mod postgres;
+pub mod sqlite;
+pub mod sql;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::outcome::{Code, Output};
+
+/// A range of one source partition that a batch covers: offsets `start..end`, where `end` is the next offset to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub topic: Arc<str>,
+    /// Kafka's topic id as text; a recreated topic has another one. Empty where the broker has none.
+    pub topic_id: Arc<str>,
+    pub partition: i32,
+    pub start: i64,
+    pub end: i64,
+    /// sha256 of the modules that transformed it, joined by `+` in a chain.
+    pub digest: Arc<str>,
+}
+
+/// One output on its way to a sink.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Index into the batch's spans.
+    pub span: usize,
+    /// Offset of the source record.
+    pub offset: i64,
+    pub output: Output,
+}
+
+/// Everything of one batch that goes to one sink, in order of (offset, path) per span.
+#[derive(Clone, Debug)]
+pub struct SinkBatch {
+    pub flow: Arc<str>,
+    /// The consumer group: progress is keyed by it.
+    pub group: Arc<str>,
+    pub spans: Arc<[Span]>,
+    pub items: Vec<Item>,
+    /// Verdicts made before this sink, to be journalled; empty unless this sink holds the journal.
+    pub verdicts: Vec<StoredVerdict>,
+    /// Whether this sink holds the journal: the first SQL sink by name.
+    pub journal: bool,
+    /// Whether the sink keeps its own progress (false for `at-least-once`).
+    pub progress: bool,
+}
+
+impl SinkBatch {
+    /// `flow/topic-id/partition/offset/path`: the `_id` of a document whose author gave none and the `wasmill-id` header.
+    pub fn source_id(&self, item: &Item) -> String {
+        source_id(&self.flow, &self.spans[item.span], item.offset, &item.output.path.to_string())
+    }
+}
+
+/// The source id of an output, or with an empty path of a record.
+pub fn source_id(flow: &str, span: &Span, offset: i64, path: &str) -> String {
+    let topic = if span.topic_id.is_empty() { &span.topic } else { &span.topic_id };
+    match path {
+        "" => format!("{flow}/{topic}/{}/{offset}", span.partition),
+        path => format!("{flow}/{topic}/{}/{offset}/{path}", span.partition),
+    }
+}
+
+/// A verdict as the journal keeps it: the decision for an offset that a replay must repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredVerdict {
+    pub span: usize,
+    pub offset: i64,
+    /// Empty for a transform verdict, which covers the whole record; else the output that a sink refused.
+    pub path: String,
+    /// `transform` or `sink`.
+    pub stage: String,
+    pub code: Code,
+    pub message: String,
+    pub module: String,
+    /// The sink and target that refused, empty for a transform verdict.
+    pub sink: String,
+    pub target: String,
+}
+
+/// What a sink did with a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Outputs that are now in the sink through this call (not counting those that were there before).
+    pub outputs: u64,
+    /// Outputs that the sink refused for what is in them.
+    pub refused: Vec<Refusal>,
+    /// Per span where the sink's progress stood before this batch; empty where the sink keeps none.
+    pub found: Vec<i64>,
+    /// Journal entries for offsets below `found`: what an earlier attempt decided. Only from the journal's sink.
+    pub journalled: Vec<StoredVerdict>,
+}
+
+/// A refused output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Index into the batch's items.
+    pub item: usize,
+    pub code: Code,
+    /// The server's own words, without payload or secrets.
+    pub message: String,
+}
+
+/// Whose move it is after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// An outage: pause, retry for ever.
+    Wait,
+    /// A person must act (missing right, incompatible table): retried as well, but not ready, and named.
+    Operator,
+    /// The stored progress is behind the batch: the database was restored. The source has to go back.
+    Rewind,
+}
+
+/// Why a sink could not take a batch as a whole. Data errors are not here: they are [`Refusal`]s.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SinkError {
+    pub class: Class,
+    /// What was attempted, on what, the cause, and what to do.
+    pub message: String,
+}
+
+impl SinkError {
+    pub fn wait(message: impl Into<String>) -> Self {
+        SinkError { class: Class::Wait, message: message.into() }
+    }
+
+    pub fn operator(message: impl Into<String>) -> Self {
+        SinkError { class: Class::Operator, message: message.into() }
+    }
+}
+
+/// How far a SQL sink has got in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    pub next_offset: i64,
+    pub digest: String,
+}
+
+/// A destination server. Kafka is not behind this trait: its writes, dead letters and offsets are one step (`kafka`).
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// The name in the configuration.
+    fn name(&self) -> &str;
+
+    /// `postgres`, `mongodb` or `sqlite`.
+    fn kind(&self) -> &'static str;
+
+    /// Whether it keeps progress and the journal.
+    fn is_sql(&self) -> bool;
+
+    /// Answers where the server does.
+    async fn ping(&self) -> Result<(), SinkError>;
+
+    /// Creates what is missing for these targets and checks what exists. Called when a flow starts or its module
+    /// changes; wildcard targets are prepared at first use instead. Must be repeatable.
+    async fn prepare(&self, targets: &[Arc<crate::manifest::TargetSpec>]) -> Result<(), SinkError>;
+
+    /// Progress per span (only topic, topic id and partition of the span count); `None` where none is stored.
+    async fn lanes(&self, group: &str, spans: &[Span]) -> Result<Vec<Option<Lane>>, SinkError>;
+
+    /// Writes a batch: all or, after an error, nothing that a repetition would double.
+    async fn write(&self, batch: &SinkBatch) -> Result<Written, SinkError>;
+
+    /// Writes dead letters as rows of `table`; rows whose `id` is there already are left alone. SQL sinks only.
+    async fn write_dead_letters(&self, table: &str, letters: &[dead_letter::DeadLetter]) -> Result<(), SinkError>;
+}

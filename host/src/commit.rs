@@ -9,8 +9,8 @@
 //! deterministic ids, Kafka outputs are numbered by their source id or belong to one transaction with the offsets.
 //! The offsets are the single point where the input counts as consumed, so they come last.
 
-use crate::sinks::{SinkError, Span, StoredVerdict};
 use crate::sinks::Class;
+use crate::sinks::{SinkError, Span, StoredVerdict};
 
 /// A step of a batch towards its commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,14 +240,8 @@ mod tests {
 
     #[test]
     fn the_journal_wins_below_the_progress_it_was_written_with() {
-        let span = Span {
-            topic: "t".into(),
-            topic_id: "id".into(),
-            partition: 0,
-            start: 10,
-            end: 20,
-            digest: "d".into(),
-        };
+        let span =
+            Span { topic: "t".into(), topic_id: "id".into(), partition: 0, start: 10, end: 20, digest: "d".into() };
         let verdict = |offset, code: &str| StoredVerdict {
             span: 0,
             offset,

@@ -195,7 +195,11 @@ mod tests {
     #[test]
     fn what_lies_before_a_stop_is_still_written() {
         let slices = vec![(0, slice(0, &[5, 6, 7])), (1, slice(1, &[1, 2]))];
-        let first = Transformed { outputs: vec![output(0, 0, "a"), output(2, 0, "a")], verdicts: vec![fatal(1)], ..Default::default() };
+        let first = Transformed {
+            outputs: vec![output(0, 0, "a"), output(2, 0, "a")],
+            verdicts: vec![fatal(1)],
+            ..Default::default()
+        };
         let second = Transformed { outputs: vec![output(1, 0, "a")], ..Default::default() };
         let mut routed = route(&slices, vec![first, second], &["a"], false);
         let mut spans = [span(0, 8), span(1, 3)];

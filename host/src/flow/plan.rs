@@ -55,8 +55,10 @@ pub fn plan(
     module: impl Fn(&str) -> Option<Arc<Module>>,
 ) -> Result<Plan, Refusal> {
     let names = flow.modules.clone().unwrap_or_else(|| vec![name.to_owned()]);
-    let modules =
-        names.iter().map(|stem| module(stem).ok_or_else(|| Refusal::Missing(stem.clone()))).collect::<Result<Vec<_>, _>>()?;
+    let modules = names
+        .iter()
+        .map(|stem| module(stem).ok_or_else(|| Refusal::Missing(stem.clone())))
+        .collect::<Result<Vec<_>, _>>()?;
     let topics = flow.topics.clone().unwrap_or_else(|| modules[0].manifest.topics.clone());
     check_topics(name, &topics)?;
     let steps: Vec<Step> = modules.into_iter().map(step).collect();
@@ -114,7 +116,9 @@ fn step(module: Arc<Module>) -> Step {
 /// Topics that no flow may read, and why.
 pub fn check_topics(flow: &str, topics: &[String]) -> Result<(), Refusal> {
     if topics.is_empty() {
-        return forbid(format!("flow {flow} reads no topic: name topics in the module's #[transform] or in [flow.{flow}]"));
+        return forbid(format!(
+            "flow {flow} reads no topic: name topics in the module's #[transform] or in [flow.{flow}]"
+        ));
     }
     for topic in topics {
         if let Some(pattern) = topic.strip_prefix('^') {

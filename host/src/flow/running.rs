@@ -319,13 +319,7 @@ impl Lanes for StoredLanes {
 }
 
 /// Prepares every sink, again and again; false where `stopped` says so first.
-fn prepare(
-    plan: &Plan,
-    sinks: &[Arc<dyn Sink>],
-    process: &Process,
-    key: &str,
-    stopped: &dyn Fn() -> bool,
-) -> bool {
+fn prepare(plan: &Plan, sinks: &[Arc<dyn Sink>], process: &Process, key: &str, stopped: &dyn Fn() -> bool) -> bool {
     let mut attempt = 0;
     'again: while !stopped() {
         for sink in sinks {
@@ -388,18 +382,23 @@ fn written_topics(plan: &Plan) -> String {
 fn lag_gauge(flow: &str, metrics: &Arc<Metrics>) -> Box<dyn Fn(&Partition, Option<i64>) + Send> {
     let (flow, metrics) = (flow.to_owned(), metrics.clone());
     Box::new(move |(topic, partition), lag| {
-        let labels =
-            ByPartition { flow: flow.clone(), topic: topic.to_string(), partition: partition.to_string() };
+        let labels = ByPartition { flow: flow.clone(), topic: topic.to_string(), partition: partition.to_string() };
         match lag {
-            Some(lag) => drop(metrics.consumer_lag.get_or_create(&labels).set(lag)),
-            None => drop(metrics.consumer_lag.remove(&labels)),
+            Some(lag) => {
+                metrics.consumer_lag.get_or_create(&labels).set(lag);
+            }
+            None => {
+                metrics.consumer_lag.remove(&labels);
+            }
         }
     })
 }
 
 fn pause_gauge(flow: &str, metrics: &Arc<Metrics>) -> Box<dyn Fn(bool) + Send> {
     let gauge = metrics.backpressure.get_or_create(&ByFlow { flow: flow.to_owned() }).clone();
-    Box::new(move |paused| drop(gauge.set(i64::from(paused))))
+    Box::new(move |paused| {
+        gauge.set(i64::from(paused));
+    })
 }
 
 fn words_of(error: PublishError) -> String {

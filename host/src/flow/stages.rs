@@ -49,8 +49,7 @@ impl Batch {
             progress,
         };
         let journal = shared.sinks.iter().position(|sink| sink.is_sql());
-        let sinks =
-            routed.sinks.into_iter().enumerate().map(|(i, items)| batch(items, progress && Some(i) == journal));
+        let sinks = routed.sinks.into_iter().enumerate().map(|(i, items)| batch(items, progress && Some(i) == journal));
         let sinks = sinks.collect();
         Batch {
             sinks,
@@ -249,12 +248,7 @@ impl Stages {
     }
 
     /// Creates the topics of this batch that are not there yet, with as many partitions as their source.
-    fn ensure_topics(
-        &mut self,
-        shared: &Shared,
-        batch: &Batch,
-        letters: &[(String, DeadLetter)],
-    ) -> Result<(), Event> {
+    fn ensure_topics(&mut self, shared: &Shared, batch: &Batch, letters: &[(String, DeadLetter)]) -> Result<(), Event> {
         let outputs = batch.kafka.items.iter().map(|item| (item.output.destination(), item.span));
         let mut wanted: BTreeSet<(String, usize)> = BTreeSet::new();
         let mut last = None;
@@ -360,9 +354,7 @@ fn note_committed(shared: &Shared, batch: &Batch) {
 /// The dead letters of a batch, if the flow writes any.
 fn letters(shared: &Shared, batch: &Batch) -> Vec<DeadLetter> {
     match shared.on_error {
-        OnError::DeadLetter => {
-            dead_letters(&shared.name, batch.plain_spans(), &batch.slices, batch.decisions.all())
-        }
+        OnError::DeadLetter => dead_letters(&shared.name, batch.plain_spans(), &batch.slices, batch.decisions.all()),
         OnError::Skip | OnError::Stop => Vec::new(),
     }
 }

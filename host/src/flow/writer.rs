@@ -251,7 +251,9 @@ impl Writer {
         for (span, slice) in &batch.slices {
             shared.read(&batch.spans[*span].span.topic).inc_by(slice.len() as u64);
         }
-        tally.filtered.iter().for_each(|(reason, count)| drop(shared.filtered(reason).inc_by(*count)));
+        for (reason, count) in &tally.filtered {
+            shared.filtered(reason).inc_by(*count);
+        }
         for verdict in batch.decisions.all() {
             match shared.on_error {
                 OnError::Skip => shared.filtered(verdict.code.as_str()).inc(),

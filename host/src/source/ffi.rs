@@ -20,7 +20,11 @@ pub fn cached_watermarks<C: ClientContext>(client: &Client<C>, topic: &str, part
 
 /// Kafka's id of a topic: `Ok(None)` where the broker knows no topic ids, `Err` where it could not be asked.
 #[allow(unsafe_code, reason = "the wrapper has no DescribeTopics; every pointer is freed before the return")]
-pub fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Result<Option<String>, String> {
+pub fn topic_id<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Option<String>, String> {
     let name = CString::new(topic).map_err(|_| "its name holds a NUL".to_owned())?;
     let mut names = [name.as_ptr()];
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);

@@ -176,8 +176,7 @@ mod tests {
 
     fn push(batch: &mut OpenBatch, partition: i32, offset: i64, position: i64, size: usize) {
         let value = vec![b'x'; size];
-        let record =
-            Incoming { offset, timestamp: 0, key: None, value: Some(&value[..]), headers: std::iter::empty() };
+        let record = Incoming { offset, timestamp: 0, key: None, value: Some(&value[..]), headers: std::iter::empty() };
         let origin = || Origin { topic_id: "id".into(), epoch: 1, kafka_lane: 0, born: 1, position };
         batch.push(&(Arc::from("t"), partition), record, origin);
     }

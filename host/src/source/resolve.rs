@@ -165,9 +165,10 @@ impl Resolver {
     /// Committed offsets, where there are any. The fetch is *stable*: it waits for transactions that hold offsets.
     fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<(i64, String)>>, String> {
         let names = to_list(partitions.iter());
-        let found = self.consumer.committed_offsets(names, PATIENCE).map_err(|cause| {
-            format!("could not read the committed offsets of {}: {cause}", list(partitions.iter()))
-        })?;
+        let found = self
+            .consumer
+            .committed_offsets(names, PATIENCE)
+            .map_err(|cause| format!("could not read the committed offsets of {}: {cause}", list(partitions.iter())))?;
         let offset = |(topic, number): &Partition| {
             let element = found.find_partition(topic, *number)?;
             match element.offset() {
@@ -187,7 +188,8 @@ impl Resolver {
     /// being; one that was added later begins at its beginning, or its first records would be skipped.
     fn first(&self, (topic, number): &Partition, born: i32) -> Result<i64, String> {
         let explain = |cause: String| format!("could not find the first offset of {topic}/{number}: {cause}");
-        let (low, high) = self.consumer.fetch_watermarks(topic, *number, PATIENCE).map_err(|e| explain(e.to_string()))?;
+        let (low, high) =
+            self.consumer.fetch_watermarks(topic, *number, PATIENCE).map_err(|e| explain(e.to_string()))?;
         match self.start {
             _ if *number >= born => Ok(low),
             Start::Earliest => Ok(low),

@@ -22,8 +22,9 @@ pub fn id(consumer: &FlowConsumer, topic: &str) -> Result<Arc<str>, String> {
 
 /// Partition counts of the existing topics among `names`; regular expressions are matched.
 pub fn partition_counts(consumer: &FlowConsumer, names: &[String]) -> Result<HashMap<String, i32>, String> {
-    let metadata =
-        consumer.fetch_metadata(None, PATIENCE).map_err(|cause| format!("could not read the list of topics: {cause}"))?;
+    let metadata = consumer
+        .fetch_metadata(None, PATIENCE)
+        .map_err(|cause| format!("could not read the list of topics: {cause}"))?;
     let patterns: Vec<regex::Regex> =
         names.iter().filter(|name| name.starts_with('^')).filter_map(|name| regex::Regex::new(name).ok()).collect();
     let wanted = |name: &str| names.iter().any(|n| n == name) || patterns.iter().any(|p| p.is_match(name));

@@ -18,7 +18,7 @@ use crate::health::{Beat, Health};
 use crate::metrics::{ByFlow, ByPartition, Metrics};
 use crate::router::KAFKA;
 use crate::runtime::{Chain, Pool};
-use crate::sinks::kafka::{KafkaSink, PublishError, Settings};
+use crate::sinks::kafka::{KafkaSink, Settings};
 use crate::sinks::{Lane, Sink, SinkError, Span, backoff};
 use crate::source::consumer::{Context, FlowConsumer};
 use crate::source::open_batch::{Bounds, OpenBatch};
@@ -245,7 +245,7 @@ impl Parts {
                 }
                 Err(error) => {
                     attempt += 1;
-                    let words = words_of(error);
+                    let words = error.words();
                     warn!(flow = %self.plan.name, "{words}");
                     self.process.health.problem(&key, words);
                     pause(backoff::delay(attempt), stopped);
@@ -399,16 +399,6 @@ fn pause_gauge(flow: &str, metrics: &Arc<Metrics>) -> Box<dyn Fn(bool) + Send> {
     Box::new(move |paused| {
         gauge.set(i64::from(paused));
     })
-}
-
-fn words_of(error: PublishError) -> String {
-    match error {
-        PublishError::Wait(words)
-        | PublishError::Operator(words)
-        | PublishError::StaleGeneration(words)
-        | PublishError::Unknown(words)
-        | PublishError::Fenced(words) => words,
-    }
 }
 
 fn end_of(flow: &str, read: Result<reader::End, String>, written: Option<writer::End>) -> End {

@@ -182,16 +182,7 @@ impl Stages {
         let lanes: Vec<i64> = batch.spans.iter().map(|sealed| sealed.kafka_lane).collect();
         batch.kafka.items.retain(|item| item.offset >= lanes[item.span]);
         let refused = shared.kafka.precheck(&batch.kafka);
-        if !refused.is_empty() {
-            let verdicts = refusals(KAFKA, &batch.kafka, &refused);
-            if let (OnError::Stop, Some(first)) = (shared.on_error, verdicts.first()) {
-                return Err(format!("stopped: an output to {} was refused: {}", first.target, first.message));
-            }
-            verdicts.into_iter().for_each(|verdict| batch.decisions.add(verdict));
-            let gone: HashSet<usize> = refused.iter().map(|refusal| refusal.item).collect();
-            let mut index = 0..;
-            batch.kafka.items.retain(|_| index.next().is_none_or(|index| !gone.contains(&index)));
-        }
+        refuse_outputs(shared, batch, &refused)?;
         let letters: Vec<(String, DeadLetter)> = letters(shared, batch)
             .into_iter()
             .filter(|letter| letter_is_new(letter, batch))
@@ -221,12 +212,18 @@ impl Stages {
                 }
                 Ok(if transaction { Event::DoneWithOffsets } else { Event::Done })
             }
+            // They become dead letters; the stage runs again without them.
+            Err(PublishError::Refused(refused)) => {
+                refuse_outputs(shared, batch, &refused)?;
+                Ok(Event::Failed)
+            }
             Err(error) => Ok(self.publish_failed(shared, error)),
         }
     }
 
     fn publish_failed(&mut self, shared: &Shared, error: PublishError) -> Event {
         match error {
+            PublishError::Refused(_) => Event::Failed,
             PublishError::Wait(words) | PublishError::Operator(words) => {
                 self.failed(shared, KAFKA, &words);
                 Event::Failed
@@ -343,6 +340,19 @@ impl Stages {
             shared.health.solved(&key);
         }
     }
+}
+
+/// Takes outputs that Kafka does not accept out of the batch; with `on_error = "stop"` the flow stops instead.
+fn refuse_outputs(shared: &Shared, batch: &mut Batch, refused: &[Refusal]) -> Result<(), String> {
+    let verdicts = refusals(KAFKA, &batch.kafka, refused);
+    if let (OnError::Stop, Some(first)) = (shared.on_error, verdicts.first()) {
+        return Err(format!("stopped: an output to {} was refused: {}", first.target, first.message));
+    }
+    verdicts.into_iter().for_each(|verdict| batch.decisions.add(verdict));
+    let gone: HashSet<usize> = refused.iter().map(|refusal| refusal.item).collect();
+    let mut index = 0..;
+    batch.kafka.items.retain(|_| index.next().is_none_or(|index| !gone.contains(&index)));
+    Ok(())
 }
 
 fn note_committed(shared: &Shared, batch: &Batch) {

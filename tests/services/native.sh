@@ -36,8 +36,6 @@ share.coordinator.state.topic.min.isr=$in_sync
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=6000
-message.max.bytes=33554432
-replica.fetch.max.bytes=33554432
 P
 }
 

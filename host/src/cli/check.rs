@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use self::offline::Flow;
 use super::{Failure, out, tokio_runtime};
 use crate::config::Config;
 use crate::config::load::file_to_read;

@@ -20,7 +20,7 @@ impl Loader {
     /// With `cache`, or the user's own cache directory: a second look at a module then takes no compilation.
     pub(super) fn new(cache: Option<PathBuf>) -> Result<Self, Failure> {
         let runtime = Runtime::new(Metrics::new(), cache.or_else(user_cache))
-            .map_err(|error| Failure::environment(format!("cannot start the Wasm runtime: {error}")))?;
+            .map_err(|error| Failure::environment(format!("cannot start the Wasm runtime: {error:#}")))?;
         Ok(Loader { runtime })
     }
 

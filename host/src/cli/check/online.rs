@@ -1,12 +1,13 @@
 //! The part of `check` that asks Kafka and the sinks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Flow, Lines, TIMEOUT};
+use super::{Lines, TIMEOUT};
+use crate::cli::seam::plan::Plan;
 use crate::cli::{kafka, seam};
 use crate::config::Config;
 
-pub(super) fn kafka(config: &Config, flows: &[Flow], lines: &mut Lines) {
+pub(super) fn kafka(config: &Config, flows: &[Plan], lines: &mut Lines) {
     let topics = match kafka::topics(&config.kafka) {
         Ok(topics) => topics,
         Err(error) => {
@@ -22,7 +23,7 @@ pub(super) fn kafka(config: &Config, flows: &[Flow], lines: &mut Lines) {
     }
 }
 
-fn sources(flow: &Flow, topics: &BTreeMap<String, usize>, lines: &mut Lines) {
+fn sources(flow: &Plan, topics: &BTreeMap<String, usize>, lines: &mut Lines) {
     for topic in &flow.topics {
         let what = format!("flow {}", flow.name);
         if topic.starts_with('^') {
@@ -41,16 +42,11 @@ fn sources(flow: &Flow, topics: &BTreeMap<String, usize>, lines: &mut Lines) {
     }
 }
 
-fn outputs(config: &Config, flow: &Flow, topics: &BTreeMap<String, usize>, lines: &mut Lines) {
+fn outputs(config: &Config, flow: &Plan, topics: &BTreeMap<String, usize>, lines: &mut Lines) {
     let written = flow.targets.iter().filter(|target| target.sink == "kafka" && target.prefix().is_none());
-    let dead = match &flow.dead_letters {
-        Some(target) if target.starts_with("table:") => Vec::new(),
-        Some(topic) => vec![topic.clone()],
-        None => {
-            flow.topics.iter().filter(|topic| !topic.starts_with('^')).map(|topic| format!("{topic}.dlq")).collect()
-        }
-    };
-    for topic in written.map(|target| target.name.clone()).chain(dead) {
+    let literal = flow.topics.iter().filter(|topic| !topic.starts_with('^'));
+    let dead = literal.filter_map(|topic| flow.dead_letters.topic(topic));
+    for topic in written.map(|target| target.name.clone()).chain(dead).collect::<BTreeSet<_>>() {
         if topics.contains_key(&topic) {
             continue;
         }
@@ -68,7 +64,7 @@ pub(super) async fn sinks(config: &Config, lines: &mut Lines) {
     for (name, sink) in &config.sinks {
         let what = format!("sink {name}");
         let help = format!("start the server, or correct sinks.{name}.url");
-        let opened = match seam::open(name, sink) {
+        let opened = match seam::open(name, sink, &config.base) {
             Ok(opened) => opened,
             Err(error) => {
                 lines.config(what, error, help);

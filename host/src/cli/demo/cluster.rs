@@ -35,7 +35,7 @@ impl Cluster {
             mock.bootstrap_servers()
         };
         // A group would otherwise wait 3 s for further members.
-        ffi::mock_rebalance_delay(&producer, Duration::ZERO);
+        ffi::mock_rebalance_delay(producer.client(), Duration::ZERO);
         Ok(Cluster { producer, brokers })
     }
 

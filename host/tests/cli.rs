@@ -1,5 +1,7 @@
 //! What the program does as a process: exit codes, signals, and which stream gets what.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -87,3 +87,19 @@ unsafe fn text(pointer: *const c_char) -> String {
     }
     unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
 }
+
+/// Makes the mock cluster of a client that was made with `test.mock.num.brokers` wait no longer than `delay` for
+/// further members of a new consumer group. Does nothing where the client has no mock cluster.
+#[allow(
+    unsafe_code,
+    reason = "the wrapper hides the mock cluster's handle; it belongs to the client, which outlives the call"
+)]
+pub fn mock_rebalance_delay<C: ClientContext>(client: &Client<C>, delay: Duration) {
+    let millis = i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
+    unsafe {
+        let cluster = rd::rd_kafka_handle_mock_cluster(client.native_ptr());
+        if !cluster.is_null() {
+            rd::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, millis);
+        }
+    }
+}

@@ -4,7 +4,11 @@
 pub mod expand;
 pub mod load;
 pub mod properties;
+pub mod report;
+mod start;
 pub mod units;
+mod validate;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

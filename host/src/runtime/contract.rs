@@ -64,6 +64,7 @@ pub(super) enum Fate {
 #[derive(Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+#[allow(dead_code, reason = "made from the guest's number by the derive")]
 pub(super) enum WitLevel {
     #[component(name = "trace")]
     Trace,
@@ -87,7 +88,7 @@ pub(super) struct WitBatch<'a> {
 
 #[derive(ComponentType, Lower)]
 #[component(record)]
-struct WitRecord<'a> {
+pub(super) struct WitRecord<'a> {
     offset: u64,
     timestamp: i64,
     key: Option<&'a [u8]>,
@@ -97,21 +98,21 @@ struct WitRecord<'a> {
 
 #[derive(ComponentType, Lower)]
 #[component(record)]
-struct WitHeaderIn<'a> {
+pub(super) struct WitHeaderIn<'a> {
     name: &'a str,
     value: Option<&'a [u8]>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WitHeader {
+pub(super) struct WitHeader {
     name: String,
     value: Option<Vec<u8>>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]
-enum WitField {
+pub(super) enum WitField {
     #[component(name = "unchanged")]
     Unchanged,
     #[component(name = "null")]
@@ -123,7 +124,8 @@ enum WitField {
 #[derive(Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-enum WitOperation {
+#[allow(dead_code, reason = "made from the guest's number by the derive")]
+pub(super) enum WitOperation {
     #[component(name = "write")]
     Write,
     #[component(name = "upsert")]
@@ -140,7 +142,7 @@ enum WitOperation {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WitOutput {
+pub(super) struct WitOutput {
     source: u32,
     target: u32,
     suffix: Option<String>,
@@ -154,7 +156,7 @@ struct WitOutput {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WitFailure {
+pub(super) struct WitFailure {
     source: u32,
     fate: Fate,
     message: String,
@@ -169,7 +171,7 @@ pub(super) struct WitOutcome {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WitColumn {
+pub(super) struct WitColumn {
     name: String,
     #[component(name = "type")]
     ty: String,
@@ -178,7 +180,7 @@ struct WitColumn {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WitTable {
+pub(super) struct WitTable {
     columns: Vec<WitColumn>,
     key: Vec<String>,
     serial: Option<String>,
@@ -186,7 +188,7 @@ struct WitTable {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WitTarget {
+pub(super) struct WitTarget {
     sink: String,
     name: String,
     table: Option<WitTable>,
@@ -194,7 +196,7 @@ struct WitTarget {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-struct WitExample {
+pub(super) struct WitExample {
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
     outputs: Option<u32>,

@@ -155,6 +155,7 @@ proptest! {
         let mut output = output(&any_target(), Operation::Write, None, None);
         output.value = Some(bytes.into());
         let added = Runs::new(false).add(&table(Mode::Insert), 0, &output);
-            prop_assert!(added.is_ok() == (output.value.as_deref().is_some_and(|v| serde_json::from_slice::<serde_json::Value>(v).is_ok_and(|v| v == serde_json::json!({})))) || added.is_err());
+        // That few random bytes never name a column.
+        prop_assert!(matches!(added, Err(Fault::Decode(_))));
     }
 }

@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod dead_letter;
 pub mod kafka;
+pub mod limiter;
 pub mod mongodb;
 pub mod postgres;
 pub mod sqlite;

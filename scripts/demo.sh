@@ -4,6 +4,6 @@ set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
 check_tools
-build_host
+build_host --bin wasmill
 build_module transforms/quotes modules
 exec "$WASMILL" demo "$@"

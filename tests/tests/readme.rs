@@ -31,6 +31,9 @@ fn the_commands_of_the_readme_work() {
     let output = command.output().expect("bash can be started");
     let words = format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "a command of README.md failed:\n{words}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.lines().filter(|line| line.contains(" | ")).count() >= 3, "the rows are printed:\n{words}");
+    assert!(printed.lines().any(|line| line.contains("\"characterDirection\"")), "documents are printed:\n{words}");
 }
 
 /// The text of the blocks to execute.

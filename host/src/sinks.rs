@@ -53,6 +53,8 @@ pub struct SinkBatch {
     pub journal: bool,
     /// Whether the sink keeps its own progress (false for `at-least-once`).
     pub progress: bool,
+    /// A refused output rolls the whole batch back: the flow stops before it (`on_error = "stop"`).
+    pub strict: bool,
 }
 
 impl SinkBatch {

@@ -106,6 +106,8 @@ start_postgres() {
   [ "$(id -u)" != 0 ] || chown postgres: "$directory"
   (cd / && as_postgres "$PGBIN/initdb" -D "$directory/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync) \
     >"$RUN/initdb.log" 2>&1 || die "initdb failed: $(tail -n 3 "$RUN/initdb.log")"
+  # One user needs a password, for tests of a wrong one.
+  sed -i '1i host all wasmill_with_password 127.0.0.1/32 scram-sha-256' "$directory/data/pg_hba.conf"
   (cd / && as_postgres "$PGBIN/pg_ctl" -D "$directory/data" -l "$directory/log" -w -t "$READY_TIMEOUT" -o "-p $port \
     -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=$PG_FSYNC -c max_connections=200 ${PG_EXTRA:-}" \
     start) >/dev/null 2>&1 8>&- || die "postgres did not start: $(tail -n 3 "$directory/log")"

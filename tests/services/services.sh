@@ -13,6 +13,7 @@ umask 022
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 SERVICES=${SERVICES:-kafka postgres mongo}
 SERVICES_FROM=${SERVICES_FROM:-auto}
+# shellcheck disable=SC2034
 CACHE=${SERVICES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wasmill-services}
 READY_TIMEOUT=${READY_TIMEOUT:-60}
 
@@ -23,13 +24,13 @@ want() { case " $SERVICES " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 emit() { printf '%s\n' "$@" >>"$RUN/env.new"; }
 about() { printf '%-9s %s\n' "$1" "$2" >>"$RUN/about"; } # service words
 
-# shellcheck source=processes.sh
+# shellcheck source=tests/services/processes.sh
 . "$HERE/processes.sh"
-# shellcheck source=install.sh
+# shellcheck source=tests/services/install.sh
 . "$HERE/install.sh"
-# shellcheck source=native.sh
+# shellcheck source=tests/services/native.sh
 . "$HERE/native.sh"
-# shellcheck source=compose.sh
+# shellcheck source=tests/services/compose.sh
 . "$HERE/compose.sh"
 
 # Takes what the environment gives out of SERVICES.

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::host::Host;
 use crate::postgres::Database;
+use crate::wait::wait_until;
 use crate::{guests, kafka, services};
 
 /// The surroundings of one test. Hosts that were started from it must be dropped first, so declare it first.
@@ -82,6 +83,20 @@ impl Case {
     /// Appends a flow: `lines` go below `[flow.NAME]`.
     pub fn flow(&mut self, name: &str, lines: &str) {
         self.tables.push_str(&format!("\n[flow.{name}]\n{lines}\n"));
+    }
+
+    /// Appends a flow that reads one topic with one module, and returns its name.
+    pub fn flow_of(&mut self, module: &str, topic: &str) -> String {
+        let name = self.named("flow");
+        self.flow(&name, &format!("modules = [\"{module}\"]\ntopics = [\"{topic}\"]"));
+        name
+    }
+
+    /// Waits until the flow has committed everything that is in the topic now.
+    #[track_caller]
+    pub fn wait_until_committed(&self, flow: &str, topic: &str, seconds: u64) {
+        let group = format!("wasmill.{flow}");
+        wait_until(&format!("{group} has committed all of {topic}"), seconds, || kafka::lag(&group, topic) == 0);
     }
 
     /// The configuration file's text.

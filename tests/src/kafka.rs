@@ -148,30 +148,44 @@ pub fn consume(topic: &str) -> Vec<Incoming> {
 /// What the group has committed, by partition; only partitions with an offset.
 pub fn committed(group: &str, topic: &str) -> BTreeMap<i32, i64> {
     let consumer: BaseConsumer = client().set("group.id", group).create().expect("a consumer");
-    let mut all = TopicPartitionList::new();
-    for partition in 0..partition_count(topic) {
-        all.add_partition(topic, partition);
-    }
-    // The list is gone before the consumer: librdkafka would wait for it for ever.
-    let offsets = consumer.committed_offsets(all, TIMEOUT).expect("the coordinator answers");
-    offsets
-        .elements()
-        .iter()
-        .filter_map(|e| e.offset().to_raw().filter(|o| *o >= 0).map(|o| (e.partition(), o)))
-        .collect()
+    committed_by(&consumer, topic, partition_count(topic))
 }
 
 /// End offsets by partition.
 pub fn ends(topic: &str) -> BTreeMap<i32, i64> {
     let consumer: BaseConsumer = client().create().expect("a consumer");
-    let end = |p| consumer.fetch_watermarks(topic, p, TIMEOUT).expect("the leader answers").1;
-    (0..partition_count(topic)).map(|p| (p, end(p))).collect()
+    ends_by(&consumer, topic, partition_count(topic))
 }
 
 /// Records that the group has not committed yet.
 pub fn lag(group: &str, topic: &str) -> i64 {
-    let committed = committed(group, topic);
-    ends(topic).iter().map(|(partition, end)| end - committed.get(partition).unwrap_or(&0)).sum()
+    let consumer: BaseConsumer = client().set("group.id", group).create().expect("a consumer");
+    let ends = ends_by(&consumer, topic, partition_count(topic));
+    let committed = committed_by(&consumer, topic, ends.len() as i32);
+    ends.iter().map(|(partition, end)| end - committed.get(partition).unwrap_or(&0)).sum()
+}
+
+/// Members of a consumer group.
+pub fn members(group: &str) -> usize {
+    let consumer: BaseConsumer = client().create().expect("a consumer");
+    let groups = consumer.fetch_group_list(Some(group), TIMEOUT).expect("the coordinator answers");
+    groups.groups().iter().map(|group| group.members().len()).sum()
+}
+
+fn committed_by(consumer: &BaseConsumer, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+    let mut all = TopicPartitionList::new();
+    for partition in 0..partitions {
+        all.add_partition(topic, partition);
+    }
+    // The list is gone before the consumer: librdkafka would wait for it for ever.
+    let offsets = consumer.committed_offsets(all, TIMEOUT).expect("the coordinator answers");
+    let known = |offset: Offset| offset.to_raw().filter(|offset| *offset >= 0);
+    offsets.elements().iter().filter_map(|e| known(e.offset()).map(|offset| (e.partition(), offset))).collect()
+}
+
+fn ends_by(consumer: &BaseConsumer, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+    let end = |partition| consumer.fetch_watermarks(topic, partition, TIMEOUT).expect("the leader answers").1;
+    (0..partitions).map(|partition| (partition, end(partition))).collect()
 }
 
 struct Deliveries {

@@ -1,26 +1,51 @@
-//! Looks into a database where no `psql` or `mongosh` is at hand: a line per row or document. Reads, never writes.
+//! Looks into a database where no `psql` or `mongosh` is at hand: a line per row or document. For reading only. What
+//! was fed a moment ago may still be on its way: a query that finds nothing is asked again for some seconds.
 //!
 //! `wasmill-query postgres "SELECT …"` · `wasmill-query mongodb db.collection ['{"field": "value"}']`
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use mongodb::bson::Document;
 use wasmill_tests::{mongo, postgres, services};
 
 const USAGE: &str = "usage: wasmill-query postgres SQL | wasmill-query mongodb DB.COLLECTION [FILTER]";
+/// How long an empty answer is asked again.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let lines = match arguments[..] {
-        ["postgres", sql] => rows(sql)?,
-        ["mongodb", collection] => documents(collection, "{}")?,
-        ["mongodb", collection, filter] => documents(collection, filter)?,
-        _ => bail!(USAGE),
+    let end = Instant::now() + PATIENCE;
+    let lines = loop {
+        match ask(&arguments) {
+            Ok(lines) if !lines.is_empty() => break lines,
+            answer if Instant::now() > end => {
+                answer?;
+                bail!("nothing was found within {PATIENCE:?}");
+            }
+            _ => std::thread::sleep(Duration::from_millis(200)),
+        }
     };
     let mut out = std::io::stdout().lock();
-    lines.iter().try_for_each(|line| writeln!(out, "{line}")).context("writing to stdout")
+    match lines.iter().try_for_each(|line| writeln!(out, "{line}")) {
+        // `head` has seen enough.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to stdout"),
+    }
+}
+
+fn ask(arguments: &[&str]) -> anyhow::Result<Vec<String>> {
+    match *arguments {
+        ["postgres", sql] => rows(sql),
+        ["mongodb", collection] => documents(collection, "{}"),
+        ["mongodb", collection, filter] => documents(collection, filter),
+        _ => {
+            writeln!(std::io::stderr(), "{USAGE}")?;
+            std::process::exit(2)
+        }
+    }
 }
 
 fn rows(sql: &str) -> anyhow::Result<Vec<String>> {

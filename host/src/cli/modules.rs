@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
-use super::seam::Runtime;
 use crate::config::Limits;
 use crate::metrics::Metrics;
-use crate::runtime::Module;
+use crate::runtime::{Module, Runtime};
 
 /// Largest file that is taken for a module; the host has the same limit.
 const MAX_MODULE: u64 = 256 << 20;
 
 pub(super) struct Loader {
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
 }
 
 impl Loader {

@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
+use crate::runtime::Runtime;
 use crate::config::Limits;
 use crate::metrics::Metrics;
-use crate::runtime::{Module, Runtime};
+use crate::runtime::Module;
 
 /// Largest file that is taken for a module; the host has the same limit.
 const MAX_MODULE: u64 = 256 << 20;
 
 pub(super) struct Loader {
-    runtime: Arc<Runtime>,
+    runtime: std::sync::Arc<Runtime>,
 }
 
 impl Loader {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Lines, TIMEOUT};
-use crate::cli::kafka;
-use crate::config::Config;
 use crate::flow::plan::Plan;
-use crate::sinks::open;
+use crate::cli::kafka;
+use crate::sinks;
+use crate::config::Config;
 
 pub(super) fn kafka(config: &Config, flows: &[Plan], lines: &mut Lines) {
     let topics = match kafka::topics(&config.kafka) {
@@ -65,7 +65,7 @@ pub(super) async fn sinks(config: &Config, lines: &mut Lines) {
     for (name, sink) in &config.sinks {
         let what = format!("sink {name}");
         let help = format!("start the server, or correct sinks.{name}.url");
-        let opened = match open(name, sink, &config.base) {
+        let opened = match sinks::open(name, sink, &config.base) {
             Ok(opened) => opened,
             Err(error) => {
                 lines.config(what, error, help);

@@ -23,6 +23,7 @@ pub enum Fate {
 
 impl Fate {
     /// In the order of the frame's numbers.
+    #[cfg(any(not(target_arch = "wasm32"), feature = "typed"))]
     pub(crate) const ALL: [Fate; 4] = [Fate::Skip, Fate::Reject, Fate::Retry, Fate::Fatal];
 }
 

@@ -41,6 +41,7 @@ pub enum Operation {
 
 impl Operation {
     /// In the order of the frame's numbers.
+    #[cfg(any(not(target_arch = "wasm32"), feature = "typed"))]
     pub(crate) const ALL: [Operation; 6] =
         [Self::Write, Self::Upsert, Self::Replace, Self::Update, Self::Ignore, Self::Delete];
 }

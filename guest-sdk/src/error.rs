@@ -163,13 +163,15 @@ mod tests {
     }
 
     fn message<T: for<'a> Deserialize<'a> + std::fmt::Debug>(json: &str) -> String {
-        Error::from(serde_json::from_str::<T>(json).expect_err("must not parse")).message
-            .into_owned()
+        Error::from(serde_json::from_str::<T>(json).expect_err("must not parse")).message.into_owned()
     }
 
     #[test]
     fn a_decoding_error_is_a_reject_that_does_not_quote_the_payload() {
-        assert_eq!(message::<u8>(r#""pass, expected \"word""#), "invalid type: string, expected u8 at line 1 column 23");
+        assert_eq!(
+            message::<u8>(r#""pass, expected \"word""#),
+            "invalid type: string, expected u8 at line 1 column 23"
+        );
         assert_eq!(message::<String>("4711"), "invalid type: integer, expected a string at line 1 column 4");
         assert_eq!(message::<u8>("4711"), "invalid value: integer, expected u8 at line 1 column 4");
         assert_eq!(message::<Level>(r#""secret`, expected""#), "unknown variant, expected `info` at line 1 column 19");

@@ -105,6 +105,7 @@ impl Outputs {
     }
 
     /// The following module of the chain; what is built becomes one of its records.
+    #[allow(clippy::should_implement_trait, reason = "the name of the sink; outputs are not iterated")]
     pub fn next(&mut self) -> Message<'_> {
         Message::new(self, ("next", "next"))
     }

@@ -76,7 +76,10 @@ fn null_empty_and_absent_stay_three_things() {
     let outputs = testing::run::<three>(record().key("k").value("v")).outputs;
     assert_eq!((&outputs[0].key, &outputs[0].value), (&Field::Null, &Field::Null));
     assert_eq!((&outputs[1].key, &outputs[1].value), (&Field::Data(vec![]), &Field::Data(vec![])));
-    assert_eq!((&outputs[2].key, &outputs[2].value, &outputs[2].headers), (&Field::Unchanged, &Field::Unchanged, &None));
+    assert_eq!(
+        (&outputs[2].key, &outputs[2].value, &outputs[2].headers),
+        (&Field::Unchanged, &Field::Unchanged, &None)
+    );
     assert_eq!((&outputs[3].key, &outputs[3].value), (&Field::Null, &Field::Null));
     assert_eq!(outputs[3].headers, Some(vec![("h".into(), None), ("h".into(), Some(vec![]))]));
     assert_eq!(outputs[4].text(), r#"{"id":1}"#);

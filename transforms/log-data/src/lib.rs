@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn attributes_keep_every_digit() {
-        let value = r#"{"ts":"t","level":"l","service":"s","message":"m","big":123456789012345678901234567890.10,"e":1e400}"#;
+        let value =
+            r#"{"ts":"t","level":"l","service":"s","message":"m","big":123456789012345678901234567890.10,"e":1e400}"#;
         let ran = testing::run::<log_data>(testing::record().value(value));
         assert!(ran.outputs[0].text().contains(r#""attributes":{"big":123456789012345678901234567890.10,"e":1e400}"#));
     }

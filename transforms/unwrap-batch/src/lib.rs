@@ -13,11 +13,8 @@ struct Envelope<'a> {
 
 #[transform(topics = ["log_batches"], next, examples = [r#"[{"n": 1}, {"n": 2}]"# => 2, r#"{"events": [1]}"# => 1])]
 pub fn unwrap_batch(record: &Record, out: &mut Outputs) -> Result<()> {
-    let events = if record.text()?.trim_start().starts_with('[') {
-        record.json()?
-    } else {
-        record.json::<Envelope>()?.events
-    };
+    let events =
+        if record.text()?.trim_start().starts_with('[') { record.json()? } else { record.json::<Envelope>()?.events };
     if events.is_empty() {
         return skip("empty batch");
     }

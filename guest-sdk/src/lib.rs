@@ -61,6 +61,7 @@ mod manifest;
 mod outputs;
 mod process;
 mod record;
+mod strict;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod vars;

@@ -43,3 +43,6 @@ pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
 pub fn derive_table(item: TokenStream) -> TokenStream {
     table::expand(item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }
+
+#[cfg(test)]
+mod tests;

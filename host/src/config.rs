@@ -3,8 +3,13 @@
 
 pub mod expand;
 pub mod load;
+mod place;
 pub mod properties;
+pub mod report;
+mod start;
 pub mod units;
+mod validate;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -16,6 +16,7 @@ pub mod commit;
 pub mod flow;
 pub mod supervisor;
 pub mod admin;
+pub mod health;
 pub mod logs;
 pub mod metrics;
 pub mod shutdown;

@@ -4,6 +4,7 @@
 pub mod backoff;
 pub mod dead_letter;
 pub mod kafka;
+pub mod limiter;
 pub mod mongodb;
 pub mod postgres;
 pub mod sqlite;
@@ -145,6 +146,25 @@ impl SinkError {
 pub struct Lane {
     pub next_offset: i64,
     pub digest: String,
+}
+
+/// Opens a sink by the scheme of its URL; connects to nothing. Relative SQLite files lie under `base`.
+pub fn open(name: &str, config: &crate::config::Sink, base: &std::path::Path) -> Result<Arc<dyn Sink>, String> {
+    match scheme(config.url.expose()) {
+        "postgres" | "postgresql" => postgres::open(name, config),
+        "mongodb" | "mongodb+srv" => mongodb::open(name, config),
+        "sqlite" => sqlite::open(name, config, base),
+        other => Err(format!("sink {name}: `{other}://` is no kind of sink; use postgres://, mongodb:// or sqlite://")),
+    }
+}
+
+/// Whether the URL names a SQL database.
+pub fn is_sql(url: &str) -> bool {
+    matches!(scheme(url), "postgres" | "postgresql" | "sqlite")
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
 /// A destination server. Kafka is not behind this trait: its writes, dead letters and offsets are one step (`kafka`).

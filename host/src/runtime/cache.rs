@@ -1,0 +1,100 @@
+//! Compiled code on disk, so that a restart does not compile again. The directory is the host's own (0700) and never the
+//! modules folder: what lies in it is run as native code. A cache that fails only costs time.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+const CHECKSUM: usize = 32;
+/// Bits of a directory's mode that would let others write or look into it.
+const OTHERS: u32 = 0o077;
+
+/// A directory of compiled components.
+#[derive(Debug)]
+pub(super) struct Cache {
+    dir: PathBuf,
+}
+
+impl Cache {
+    /// Opens or creates the directory; `None` where it cannot be created. One that others could have written to is an error.
+    pub(super) fn open(dir: PathBuf) -> anyhow::Result<Option<Cache>> {
+        if let Err(cause) = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir) {
+            tracing::warn!(dir = %dir.display(), %cause, "no compile cache: the directory cannot be created");
+            return Ok(None);
+        }
+        match is_ours(&dir) {
+            Ok(true) => Ok(Some(Cache { dir })),
+            Ok(false) => anyhow::bail!(
+                "refused to use {} as compile cache: it holds native code, so it must belong to this user alone; \
+                 name another directory or run `chmod 700` on it as its owner",
+                dir.display()
+            ),
+            Err(cause) => {
+                tracing::warn!(dir = %dir.display(), %cause, "no compile cache: the directory cannot be written");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The compiled component; `None` where there is none or it is not what was stored.
+    pub(super) fn load(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let entry = fs::read(self.path(engine, digest)).ok()?;
+        let (checksum, code) = entry.split_at_checked(CHECKSUM)?;
+        if Sha256::digest(code)[..] != *checksum {
+            tracing::warn!(digest, "compile cache: an entry is damaged and will be written again");
+            return None;
+        }
+        deserialize(engine, code)
+    }
+
+    /// Stores a compiled component. A failure is logged and otherwise ignored.
+    pub(super) fn store(&self, engine: &Engine, digest: &str, component: &Component) {
+        let stored = component.serialize().map_err(|e| e.to_string()).and_then(|code| {
+            let path = self.path(engine, digest);
+            self.write(&path, &code).map_err(|e| e.to_string())
+        });
+        if let Err(cause) = stored {
+            tracing::warn!(digest, cause, "compile cache: an entry cannot be written");
+        }
+    }
+
+    fn write(&self, path: &Path, code: &[u8]) -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        file.write_all(&Sha256::digest(code))?;
+        file.write_all(code)?;
+        file.persist(path).map(drop).map_err(|e| e.error)
+    }
+
+    /// One file per module and engine: another version of the host, other settings or another CPU never meet.
+    fn path(&self, engine: &Engine, digest: &str) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        self.dir.join(format!("{digest}-{:016x}.cwasm", hasher.finish()))
+    }
+}
+
+/// Whether the directory is this user's and nobody else may touch it. A file made in it tells who we are.
+fn is_ours(dir: &Path) -> std::io::Result<bool> {
+    let directory = fs::symlink_metadata(dir)?;
+    if !directory.is_dir() || directory.mode() & OTHERS != 0 {
+        return Ok(false);
+    }
+    let probe = tempfile::tempfile_in(dir)?.metadata()?;
+    Ok(probe.uid() == directory.uid())
+}
+
+#[allow(
+    unsafe_code,
+    reason = "deserialize trusts its input to be code that wasmtime compiled: the directory is ours alone and the \
+              checksum written with the entry has just been compared"
+)]
+fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
+    // SAFETY: see the reason above; version and settings are checked by wasmtime itself.
+    unsafe { Component::deserialize(engine, code) }.ok()
+}

@@ -1,0 +1,305 @@
+//! One module over one slice: the call, the search for the record that spoils it, and the checks of what came back.
+//! A record that traps, loops or overgrows costs only itself. Nothing here depends on the order of slices or on the
+//! clock, except how long the search takes: verdicts come from a fresh store on the metered engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::contract::{Emitted, Failure, Fate, Reply};
+use super::effects::{LINE_BYTES, clean};
+use super::instance::{Fault, Instance};
+use super::{Chain, Step};
+use crate::manifest::TargetSpec;
+use crate::outcome::{Code, Ruling};
+use crate::record::Slice;
+
+/// Most records of one call.
+pub(super) const CALL_RECORDS: usize = 512;
+/// A call is closed when its records reach this size: larger frames fall out of the CPU's cache.
+pub(super) const CALL_BYTES: usize = 256 << 10;
+/// Reason of records that the module returned nothing for.
+pub(super) const NO_OUTPUT: &str = "no output";
+/// Part of the time that the smallest piece of a bisected call still gets.
+const SMALLEST_PART: u32 = 16;
+
+/// Where the instances of a step come from: a worker's own, or new ones for a check.
+pub(super) trait Instances {
+    /// The kept instance, or a new one.
+    fn take(&mut self, chain: &Arc<Chain>, step: usize) -> Result<Instance, String>;
+    /// Keeps an instance after a call without fault.
+    fn keep(&mut self, chain: &Arc<Chain>, step: usize, instance: Instance);
+    /// An instance on the metered engine; never kept.
+    fn metered(&mut self, chain: &Arc<Chain>, step: usize) -> Result<Instance, String>;
+}
+
+/// What a step made of a slice.
+#[derive(Debug, Default)]
+pub(super) struct Stepped {
+    /// Outputs of records without ruling, ascending by source.
+    pub(super) outputs: Vec<Emitted>,
+    /// Per record: the ruling, if there is one.
+    pub(super) rulings: Vec<Option<Ruling>>,
+    pub(super) slow: u32,
+    pub(super) traps: u32,
+}
+
+/// Runs step number `step` of a chain over a slice.
+pub(super) fn run(instances: &mut dyn Instances, chain: &Arc<Chain>, step: usize, slice: &Slice) -> Stepped {
+    let made = Stepped { rulings: vec![None; slice.len()], ..Stepped::default() };
+    let mut run = Run { instances, chain, step, slice, reason: NO_OUTPUT.into(), made };
+    for (from, to) in run.cuts() {
+        run.bisect(from, to);
+    }
+    run.made
+}
+
+struct Run<'a> {
+    instances: &'a mut dyn Instances,
+    chain: &'a Arc<Chain>,
+    step: usize,
+    slice: &'a Slice,
+    /// The reason seen last: most records of a slice are skipped for the same one.
+    reason: Arc<str>,
+    made: Stepped,
+}
+
+impl Run<'_> {
+    /// The ranges that go into one call each. Records above the limit are ruled on here and are in none.
+    fn cuts(&mut self) -> Vec<(usize, usize)> {
+        let limit = self.chain.limits.record.bytes();
+        // Slices from the source are cut already; only what is well above is cut again.
+        let tidy = self.slice.len() <= CALL_RECORDS && self.slice.frame().len() <= 2 * CALL_BYTES;
+        let (mut cuts, mut from, mut bytes) = (Vec::new(), 0, 0);
+        for index in 0..self.slice.len() {
+            let size = self.slice.size(index);
+            if size > limit {
+                cuts.push((from, index));
+                (from, bytes) = (index + 1, 0);
+                let message = format!("the record has {size} bytes, the limit `record` is {limit}");
+                self.rule(index, dead(Code::TOO_LARGE, message));
+                continue;
+            }
+            bytes += size;
+            if !tidy && (index + 1 - from >= CALL_RECORDS || bytes >= CALL_BYTES) {
+                cuts.push((from, index + 1));
+                (from, bytes) = (index + 1, 0);
+            }
+        }
+        cuts.push((from, self.slice.len()));
+        cuts.retain(|(from, to)| from < to);
+        cuts
+    }
+
+    /// Calls with a range; after a fault with its halves on fresh stores, down to the record.
+    fn bisect(&mut self, from: usize, to: usize) {
+        let time = self.chain.limits.time_per_record.0;
+        let mut ranges = vec![(from, to)];
+        while let Some((first, last)) = ranges.pop() {
+            let part = match (first, last) == (0, self.slice.len()) {
+                true => self.slice.clone(),
+                false => self.slice.part(first, last),
+            };
+            let fault = match self.call(&part, piece_of(time, last - first, to - from)) {
+                Ok(reply) => {
+                    self.absorb(reply, first, last);
+                    continue;
+                }
+                Err(Trouble::Environment(message)) => {
+                    (first..last).for_each(|index| self.rule(index, Ruling::Retry { message: message.clone() }));
+                    continue;
+                }
+                Err(Trouble::Fault(fault)) => fault,
+            };
+            self.made.traps += 1;
+            if last - first == 1 {
+                self.judge(&part, first, fault == Fault::Deadline);
+            } else {
+                let middle = first + (last - first) / 2;
+                ranges.extend([(middle, last), (first, middle)]);
+            }
+        }
+    }
+
+    fn call(&mut self, part: &Slice, time: Duration) -> Result<Reply, Trouble> {
+        let mut instance = self.instances.take(self.chain, self.step).map_err(|m| self.environment(&m))?;
+        let called = instance.call(part, &self.chain.limits, time);
+        let reply = called.and_then(|reply| checked(reply, part.len(), self.targets())).map_err(Trouble::Fault)?;
+        instance.effects().commit();
+        self.instances.keep(self.chain, self.step, instance);
+        Ok(reply)
+    }
+
+    /// The verdict on one record: the metered engine and a fresh store decide, so that a replay agrees.
+    fn judge(&mut self, part: &Slice, index: usize, late: bool) {
+        let mut instance = match self.instances.metered(self.chain, self.step) {
+            Ok(instance) => instance,
+            Err(message) => {
+                let Trouble::Environment(message) = self.environment(&message) else { return };
+                return self.rule(index, Ruling::Retry { message });
+            }
+        };
+        let called = instance.call(part, &self.chain.limits, Duration::MAX);
+        match called.and_then(|reply| checked(reply, 1, self.targets())) {
+            Ok(reply) => {
+                instance.effects().commit();
+                self.made.slow += u32::from(late);
+                self.absorb(reply, index, index + 1);
+            }
+            Err(fault) => {
+                instance.effects().commit_lines();
+                let ruling = self.ruling_of(fault, part);
+                self.rule(index, ruling);
+            }
+        }
+    }
+
+    fn ruling_of(&self, fault: Fault, part: &Slice) -> Ruling {
+        let limits = &self.chain.limits;
+        let at = format!("{}[{}]@{}", part.topic, part.partition, part.offset(0));
+        match fault {
+            Fault::Fuel | Fault::Deadline => {
+                dead(Code::DEADLINE, format!("{at}: the module did not finish within {} units of fuel", limits.fuel))
+            }
+            Fault::Memory => {
+                dead(Code::MEMORY, format!("{at}: the module needs more than {} bytes of memory", limits.memory.bytes()))
+            }
+            Fault::TooMuchOutput => {
+                dead(Code::OUTPUT_LIMIT, format!("{at}: the outputs are larger than {} bytes", limits.output_bytes.bytes()))
+            }
+            Fault::Trap(message) => dead(Code::TRAP, format!("{at}: the module trapped: {message}")),
+            Fault::Malformed(message) => dead(Code::TRAP, format!("{at}: the outcome breaks the contract: {message}")),
+        }
+    }
+
+    /// Takes over a checked reply for the records `from..to`, record by record.
+    fn absorb(&mut self, reply: Reply, from: usize, to: usize) {
+        let mut outputs = reply.outputs.into_iter().peekable();
+        let mut failures = reply.failures.into_iter().peekable();
+        for index in from..to {
+            let source = (index - from) as u32;
+            let kept = self.made.outputs.len();
+            let (mut count, mut bytes) = (0u32, 0usize);
+            let mut ruling = None;
+            while let Some(mut output) = outputs.next_if(|o| o.source == source) {
+                count = count.saturating_add(1);
+                bytes = bytes.saturating_add(output.bytes());
+                ruling = ruling.or_else(|| self.refuse(&output, index, count, bytes));
+                if ruling.is_none() {
+                    output.source = index as u32;
+                    self.made.outputs.push(output);
+                }
+            }
+            let mut failed = None;
+            while let Some(failure) = failures.next_if(|f| f.source == source) {
+                failed = failed.or_else(|| Some(self.fate(failure)));
+            }
+            // The module's own word goes before what the host found.
+            ruling = failed.or(ruling);
+            if count == 0 && ruling.is_none() {
+                ruling = Some(Ruling::Skip { reason: self.reason(NO_OUTPUT) });
+            }
+            if let Some(ruling) = ruling {
+                self.made.outputs.truncate(kept);
+                self.rule(index, ruling);
+            }
+        }
+    }
+
+    /// Why an output cannot be taken, if so. Counts include this output.
+    fn refuse(&self, output: &Emitted, index: usize, count: u32, bytes: usize) -> Option<Ruling> {
+        let limits = &self.chain.limits;
+        if count > limits.outputs {
+            return Some(dead(Code::OUTPUT_LIMIT, format!("more than {} outputs for one record", limits.outputs)));
+        }
+        let most = limits.output_bytes.bytes().max(2 * self.slice.size(index));
+        if bytes > most {
+            return Some(dead(Code::OUTPUT_LIMIT, format!("more than {most} bytes of outputs for one record")));
+        }
+        let target = self.targets().get(output.target as usize);
+        let suffix = output.suffix.as_deref().unwrap_or_default();
+        match target {
+            Some(target) if target.prefix().is_some() && suffix.is_empty() => {
+                Some(self.unknown(&format!("target {} needs the rest of its name", target.label())))
+            }
+            Some(target) if target.sink == "next" && self.step + 1 == self.chain.steps.len() => {
+                Some(self.unknown("target next: this is the last module of its chain"))
+            }
+            Some(_) => None,
+            None if suffix.is_empty() => Some(self.unknown(&format!("target number {}", output.target))),
+            None => Some(self.unknown(&format!("target {suffix}"))),
+        }
+    }
+
+    fn unknown(&self, what: &str) -> Ruling {
+        let declared: Vec<String> = self.targets().iter().map(|target| target.label()).collect();
+        dead(Code::UNKNOWN_TARGET, format!("{what} is not declared; declared: {}", declared.join(", ")))
+    }
+
+    fn fate(&mut self, failure: Failure) -> Ruling {
+        let message = clean(&failure.message, LINE_BYTES);
+        match failure.fate {
+            Fate::Skip => Ruling::Skip { reason: self.reason(&message) },
+            Fate::Reject => dead(Code::REJECT, message),
+            Fate::Retry => Ruling::Retry { message },
+            Fate::Fatal => Ruling::Fatal { message },
+        }
+    }
+
+    fn reason(&mut self, reason: &str) -> Arc<str> {
+        if *self.reason != *reason {
+            self.reason = reason.into();
+        }
+        self.reason.clone()
+    }
+
+    fn rule(&mut self, index: usize, ruling: Ruling) {
+        self.made.rulings[index] = Some(ruling);
+    }
+
+    fn environment(&self, message: &str) -> Trouble {
+        let module = &self.this().module.name;
+        Trouble::Environment(clean(&format!("module {module} cannot be started: {message}"), LINE_BYTES))
+    }
+
+    fn this(&self) -> &Step {
+        &self.chain.steps[self.step]
+    }
+
+    fn targets(&self) -> &[Arc<TargetSpec>] {
+        &self.this().targets
+    }
+}
+
+enum Trouble {
+    /// The module cannot be started at all: no record is to blame.
+    Environment(String),
+    Fault(Fault),
+}
+
+/// The rules of the contract that hold for the whole outcome: one broken, and nothing of it can be trusted.
+fn checked(reply: Reply, records: usize, targets: &[Arc<TargetSpec>]) -> Result<Reply, Fault> {
+    let ascending = reply.outputs.is_sorted_by_key(|o| o.source) && reply.failures.is_sorted_by_key(|f| f.source);
+    let highest = reply.outputs.last().map(|o| o.source).max(reply.failures.last().map(|f| f.source));
+    let wrong = match highest {
+        _ if !ascending => Some("its items do not ascend by source".to_owned()),
+        Some(source) if source as usize >= records => {
+            Some(format!("source {source} was named in a call with {records} records"))
+        }
+        _ => reply.outputs.iter().find_map(|output| {
+            let target = targets.get(output.target as usize).filter(|_| output.suffix.is_some())?;
+            target.prefix().is_none().then(|| format!("target {} takes no suffix", target.label()))
+        }),
+    };
+    wrong.map_or(Ok(reply), |message| Err(Fault::Malformed(message)))
+}
+
+/// The time of a piece of a bisected call. Whole calls get all of it; the pieces share it down to a sixteenth, because a
+/// deadline only decides where to look closer: an endless loop among 512 records is found in a little over twice the time.
+fn piece_of(time: Duration, records: usize, of: usize) -> Duration {
+    let share = time.mul_f64(records as f64 / of as f64);
+    share.max(time / SMALLEST_PART)
+}
+
+fn dead(code: Code, message: impl AsRef<str>) -> Ruling {
+    Ruling::Dead { code, message: clean(message.as_ref(), LINE_BYTES) }
+}

@@ -13,7 +13,7 @@ use self::cluster::Cluster;
 use self::generator::Generator;
 use self::view::{Counts, View};
 use super::modules::Loader;
-use super::seam::supervisor::{self, Settings};
+use crate::supervisor::{self, Settings};
 use super::{Failure, out, tokio_runtime};
 use crate::config::units::parse_duration;
 use crate::config::{Config, Delivery, Flow, Limits, Log, Sink};

@@ -157,7 +157,9 @@ fn settings<'a>(
         config.set(key, value);
     }
     for (key, value) in fixed {
-        known::names_of(key).for_each(|other| drop(config.remove(other)));
+        for other in known::names_of(key) {
+            config.remove(other);
+        }
         config.set(*key, *value);
     }
     config.set("bootstrap.servers", brokers);
@@ -274,10 +276,12 @@ mod tests {
             let pairs: Vec<(&str, &str)> = REFUSED.iter().map(|r| r.0).zip(values.iter().map(String::as_str)).collect();
             let kafka = kafka(&pairs);
             for (key, value) in CONSUMER_FIXED {
-                prop_assert_eq!(consumer(&kafka).get(key), Some(*value));
+                let config = consumer(&kafka);
+                prop_assert_eq!(config.get(key), Some(*value));
             }
             for (key, value) in PRODUCER_FIXED {
-                prop_assert_eq!(producer(&kafka).get(key), Some(*value));
+                let config = producer(&kafka);
+                prop_assert_eq!(config.get(key), Some(*value));
             }
         }
     }

@@ -17,6 +17,11 @@ pub fn delay(attempt: u32, random: u64) -> Duration {
     Duration::from_nanos(u64::try_from(part).expect("less than the bound of 30 s"))
 }
 
+/// The wait after failure number `failures` (1 is the first) with a number of its own.
+pub fn next(failures: u32) -> Duration {
+    delay(failures.saturating_sub(1), random())
+}
+
 /// A number for [`delay`] that differs with every call and process.
 pub fn random() -> u64 {
     RandomState::new().hash_one(0)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Lines;
 use crate::cli::modules::{Loader, summary};
-use crate::cli::seam::plan::{Plan, Refusal, plan};
+use crate::flow::plan::{Plan, Refusal, plan};
 use crate::cli::{Failure, out};
 use crate::config::report::nearest;
 use crate::config::{Config, Flow, Limits};

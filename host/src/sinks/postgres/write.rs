@@ -180,7 +180,7 @@ impl Write<'_> {
     ) -> Result<(), Stop> {
         let sql = statements::sql(&step.table, &step.run);
         let mut bisect = Bisect::new(step.run.len());
-        while let Some(rows) = bisect.next() {
+        while let Some(rows) = bisect.pop() {
             let arguments = statements::arguments(&step.run, &rows).map_err(|e| self.stop("bind rows", e))?;
             let undo = match session.execute(&sql, arguments).await {
                 Ok(_) => NEXT_ROW,

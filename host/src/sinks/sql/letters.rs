@@ -1,7 +1,5 @@
 //! How a dead letter's parts are stored in a table.
 
-use std::fmt::Write;
-
 use crate::outcome::Headers;
 use crate::record::decode_headers;
 
@@ -12,16 +10,10 @@ pub fn storable(text: &str) -> String {
 
 /// `[["name","dmFsdWU="],["other",null]]`.
 pub fn headers_json(headers: &Headers) -> String {
-    let mut json = String::from("[");
-    for (name, value) in decode_headers(headers.count, &headers.encoded).unwrap_or_default() {
-        let comma = if json.len() == 1 { "" } else { "," };
-        let name = serde_json::Value::from(storable(name));
-        let value = value.map_or("null".to_owned(), |value| format!("\"{}\"", base64(value)));
-        // Writing to a String cannot fail.
-        let _: Result<(), std::fmt::Error> = write!(json, "{comma}[{name},{value}]");
-    }
-    json.push(']');
-    json
+    let headers = decode_headers(headers.count, &headers.encoded).unwrap_or_default();
+    let pairs: Vec<(String, Option<String>)> =
+        headers.into_iter().map(|(name, value)| (storable(name), value.map(base64))).collect();
+    serde_json::to_string(&pairs).expect("pairs of texts are JSON")
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -89,7 +89,7 @@ async fn rows(sink: &Sqlite, connection: &mut SqliteConnection, plan: &Plan) -> 
 async fn write_step(connection: &mut SqliteConnection, step: &Step, written: &mut Written) -> Result<(), Failure> {
     let sql = statements::sql(&step.table, &step.run);
     let mut bisect = Bisect::new(step.run.len());
-    while let Some(rows) = bisect.next() {
+    while let Some(rows) = bisect.pop() {
         let argument = statements::argument(&step.run, &rows);
         match sqlx::query(reviewed(&sql)).bind(argument).execute(&mut *connection).await.map_err(Failure::from) {
             Ok(_) => written.outputs += rows.len() as u64,

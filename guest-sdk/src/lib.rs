@@ -35,8 +35,9 @@
 //!
 //! [dependencies]
 //! wasmill-sdk = { path = "…/guest-sdk" }
-//! serde = { version = "1", features = ["derive"] }
 //! ```
+//!
+//! The prelude's `Serialize` and `Deserialize` are serde's traits with derives that need no dependency on serde.
 //!
 //! What a transform returns is a pure function of the record: there is no clock, no file, no network, and memory
 //! between records must not matter, because batches are cut differently when they are repeated.
@@ -61,6 +62,7 @@ mod manifest;
 mod outputs;
 mod process;
 mod record;
+mod strict;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod vars;
@@ -83,8 +85,9 @@ pub use wasmill_sdk_macros::{Table, transform};
 
 /// Everything a transform needs: `use wasmill_sdk::prelude::*;`.
 pub mod prelude {
-    pub use serde::{Deserialize, Serialize};
-    pub use serde_json::{Value, json, value::RawValue};
+    pub use serde::{de::Deserialize, ser::Serialize};
+    pub use serde_json::{self, Value, json, value::RawValue};
+    pub use wasmill_sdk_macros::{Deserialize, Serialize};
 
     pub use crate::{
         Bytes, Error, Fate, Operation, Outputs, Record, Result, Table, counter, fatal, gauge, histogram, log, random,
@@ -98,4 +101,5 @@ pub mod __private {
     #[cfg(target_arch = "wasm32")]
     pub use crate::bindings;
     pub use crate::manifest::declares;
+    pub use serde;
 }

@@ -66,8 +66,8 @@ impl<T: Transform> bindings::Guest for T {
 #[cfg(feature = "typed")]
 mod typed {
     use crate::bindings::wasmill::transform::types::{self, Failure};
-    use crate::error;
     use crate::codec::{Field, FrameBuilder, Item, Output, decode};
+    use crate::error;
     use crate::outputs::Operation;
 
     pub(super) use types::{Batch, Outcome};

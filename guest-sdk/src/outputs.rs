@@ -41,6 +41,7 @@ pub enum Operation {
 
 impl Operation {
     /// In the order of the frame's numbers.
+    #[cfg(any(not(target_arch = "wasm32"), feature = "typed"))]
     pub(crate) const ALL: [Operation; 6] =
         [Self::Write, Self::Upsert, Self::Replace, Self::Update, Self::Ignore, Self::Delete];
 }
@@ -104,6 +105,7 @@ impl Outputs {
     }
 
     /// The following module of the chain; what is built becomes one of its records.
+    #[allow(clippy::should_implement_trait, reason = "the name of the sink; outputs are not iterated")]
     pub fn next(&mut self) -> Message<'_> {
         Message::new(self, ("next", "next"))
     }

@@ -32,3 +32,6 @@ pub(crate) fn process<T: Transform>(frame: &[u8]) -> Vec<u8> {
     LARGEST.set(LARGEST.get().max(frame.len()).min(1 << 22));
     frame
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 
 use crate::error::{Error, Result, describe_json};
 use crate::frame::Reader;
+use crate::strict;
 
 /// One Kafka record. Everything it hands out is borrowed from the batch: nothing is copied.
 ///
@@ -95,10 +96,11 @@ impl<'a> Record<'a> {
     /// The value decoded from JSON. Types that borrow (`&str`, `Cow<str>` with `#[serde(borrow)]`) copy nothing.
     ///
     /// # Errors
-    /// A reject where the value is NULL, not JSON, or JSON of another shape. The message says where and what was
+    /// A reject where the value is NULL, not JSON, or JSON of another shape: a struct is read from an object, never from an
+    /// array. The message says where and what was
     /// expected, but does not quote the value.
     pub fn json<T: Deserialize<'a>>(&self) -> Result<T> {
-        serde_json::from_slice(self.present()?).map_err(|error| Error::reject(describe_json(&error)))
+        strict::from_slice(self.present()?).map_err(|error| Error::reject(describe_json(&error)))
     }
 
     /// Whether the value is a complete JSON text in UTF-8, of whatever shape. NULL and empty are not.

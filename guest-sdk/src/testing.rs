@@ -187,9 +187,12 @@ impl Output {
     }
 }
 
-/// `sink:name`, as in a dead letter.
+/// `sink:name`, or `next`.
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.sink == "next" {
+            return f.write_str("next");
+        }
         write!(f, "{}:{}", self.sink, self.name)
     }
 }

@@ -70,7 +70,8 @@ pub(crate) fn init(config: &str) -> std::result::Result<(), String> {
         #[serde(default)]
         vars: BTreeMap<String, String>,
     }
-    let config: Config = serde_json::from_str(config).map_err(|error| format!("cannot read the configuration: {error}"))?;
+    let config: Config =
+        serde_json::from_str(config).map_err(|error| format!("cannot read the configuration: {error}"))?;
     config.vars.iter().for_each(|(name, value)| set(name, value));
     Ok(())
 }

@@ -9,7 +9,6 @@ mod kafka;
 mod modules;
 mod out;
 mod run;
-mod seam;
 
 /// Stands in for `cli/feed.rs` until that is there.
 mod feed {

@@ -53,6 +53,8 @@ pub struct SinkBatch {
     pub journal: bool,
     /// Whether the sink keeps its own progress (false for `at-least-once`).
     pub progress: bool,
+    /// A refused output rolls the whole batch back: the flow stops before it (`on_error = "stop"`).
+    pub strict: bool,
 }
 
 impl SinkBatch {
@@ -97,7 +99,8 @@ pub struct Written {
     pub refused: Vec<Refusal>,
     /// Per span where the sink's progress stood before this batch; empty where the sink keeps none.
     pub found: Vec<i64>,
-    /// Journal entries for offsets below `found`: what an earlier attempt decided. Only from the journal's sink.
+    /// What an earlier attempt decided for offsets below `found`. Every SQL sink keeps its own refusals; the journal's
+    /// sink keeps what was handed to it in `verdicts` as well.
     pub journalled: Vec<StoredVerdict>,
 }
 

@@ -57,3 +57,25 @@ fn while_mongodb_is_away_records_wait() {
     let host = case.start();
     survive(&case, &host, &proxy, &flow, &topic, "mongodb");
 }
+
+#[test]
+fn a_flow_whose_database_is_away_does_not_hold_up_another() {
+    let mut case = Case::new("held_up");
+    let (proxy, url) = Proxy::before(&case.database.url);
+    case.postgres_url = url;
+    let (stuck, free) = (case.topic("stuck", 1), case.topic("free", 1));
+    let (stuck_flow, free_flow) = (case.named("stuck_flow"), case.named("free_flow"));
+    case.install("quotes");
+    case.install("route");
+    case.flow(&stuck_flow, &format!("modules = [\"quotes\"]\ntopics = [\"{stuck}\"]"));
+    case.flow(&free_flow, &format!("modules = [\"route\"]\ntopics = [\"{free}\"]"));
+    proxy.cut();
+    kafka::produce(&quotes(&stuck, 0, 10));
+    kafka::produce(&[Outgoing::to(&free).value(r#"{"id": "A-1", "region": "EU", "total": 20}"#)]);
+    let _host = case.start();
+    case.wait_until_committed(&free_flow, &free, 60);
+    assert_eq!(kafka::lag(&format!("wasmill.{stuck_flow}"), &stuck), 10);
+    proxy.restore();
+    case.wait_until_committed(&stuck_flow, &stuck, 60);
+    assert_eq!(case.database.count("quotes"), 10);
+}

@@ -221,7 +221,12 @@ fn parse_name(input: ParseStream<'_>) -> syn::Result<(String, Span)> {
         let name: LitStr = input.parse()?;
         return Ok((name.value(), name.span()));
     }
-    let name = input.call(Ident::parse_any).map_err(|e| Error::new(e.span(), "expected `topics`, `postgres`, `mongodb`, `kafka`, another sink's name, `next` or `examples`"))?;
+    let name = input.call(Ident::parse_any).map_err(|e| {
+        Error::new(
+            e.span(),
+            "expected `topics`, `postgres`, `mongodb`, `kafka`, another sink's name, `next` or `examples`",
+        )
+    })?;
     Ok((name.to_string(), name.span()))
 }
 
@@ -234,7 +239,9 @@ fn parse_topics(list: ParseStream<'_>) -> syn::Result<Vec<LitStr>> {
             continue;
         }
         if text.is_empty() || !topic_characters(&text) {
-            return error("a topic's name consists of letters, digits, `.`, `_` and `-`; a regular expression begins with `^`");
+            return error(
+                "a topic's name consists of letters, digits, `.`, `_` and `-`; a regular expression begins with `^`",
+            );
         }
         if text.ends_with(".dlq") || text.starts_with("__") {
             return error("dead letters and Kafka's own topics are not read by flows");

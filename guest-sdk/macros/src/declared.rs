@@ -28,7 +28,8 @@ impl Search<'_> {
     fn tokens(&mut self, tokens: TokenStream) -> syn::Result<()> {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         for window in tokens.windows(4) {
-            if let [TokenTree::Ident(out), TokenTree::Punct(dot), TokenTree::Ident(method), TokenTree::Group(call)] = window
+            if let [TokenTree::Ident(out), TokenTree::Punct(dot), TokenTree::Ident(method), TokenTree::Group(call)] =
+                window
                 && out == self.out
                 && dot.as_char() == '.'
                 && call.delimiter() == Delimiter::Parenthesis

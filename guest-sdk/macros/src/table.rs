@@ -40,12 +40,16 @@ pub(crate) fn expand(item: TokenStream) -> syn::Result<TokenStream> {
     let rename_all = rename_all(&input)?;
     let mut columns = Vec::new();
     for field in fields(&input)? {
-        columns.extend(column(field, rename_all.as_deref())?);
+        let Some(column) = column(field, rename_all.as_deref())? else { continue };
+        if columns.iter().any(|other: &Column| other.name == column.name) {
+            return Err(Error::new(field.span(), format!("there are two columns `{}`", column.name)));
+        }
+        columns.push(column);
     }
     check_key(&options, &columns)?;
-    let columns = columns.iter().map(|Column { name, ty, nullable }| {
-        quote!(::wasmill_sdk::Column { name: #name, ty: #ty, nullable: #nullable })
-    });
+    let columns = columns.iter().map(
+        |Column { name, ty, nullable }| quote!(::wasmill_sdk::Column { name: #name, ty: #ty, nullable: #nullable }),
+    );
     let serial = options.serial.as_ref().map_or_else(|| quote!(None), |serial| quote!(Some(#serial)));
     let (ident, key) = (&input.ident, &options.key);
     let (implementation, types, bounds) = input.generics.split_for_impl();
@@ -121,9 +125,12 @@ fn column(field: &Field, rename_all: Option<&str>) -> syn::Result<Option<Column>
 
 fn check_key(options: &Options, columns: &[Column]) -> syn::Result<()> {
     let known = |name: &str| columns.iter().any(|column| column.name == name);
+    if columns.is_empty() {
+        return Err(Error::new(options.name.span(), "a table needs a column: the row has no fields"));
+    }
     for key in &options.key {
         let text = key.value();
-        if !known(&text) && options.serial.as_ref().is_none_or(|serial| serial.value() != text) {
+        if !known(&text) {
             return Err(Error::new(key.span(), format!("`{text}` is not a column of this row")));
         }
     }

@@ -88,4 +88,3 @@ impl<'o> Row<'o> {
         self.out.push(&self.draft, |frame| put_json(frame, row))
     }
 }
-

@@ -99,7 +99,8 @@ fn describe_output(output: &Output) -> Value {
         }
     }
     if let Some(headers) = &output.headers {
-        let show_one = |(name, value): &(String, Option<Vec<u8>>)| (name.clone(), value.as_deref().map_or(Value::Null, show));
+        let show_one =
+            |(name, value): &(String, Option<Vec<u8>>)| (name.clone(), value.as_deref().map_or(Value::Null, show));
         fields.insert("headers".to_owned(), headers.iter().map(show_one).collect::<Map<_, _>>().into());
     }
     for (name, number) in [("timestamp", output.timestamp), ("partition", output.partition.map(i64::from))] {

@@ -13,7 +13,7 @@ use self::cluster::Cluster;
 use self::generator::Generator;
 use self::view::{Counts, View};
 use super::modules::Loader;
-use super::seam::supervisor::{self, Settings};
+use crate::supervisor::{self, Settings};
 use super::{Failure, out, tokio_runtime};
 use crate::config::units::parse_duration;
 use crate::config::{Config, Delivery, Flow, Limits, Log, Sink};
@@ -91,13 +91,14 @@ fn show(args: &DemoArgs, config: Config, cluster: &Arc<Cluster>, shutdown: &Arc<
     shutdown.request();
     let made = generator.stop();
     let ended = host.join();
-    view.summary(&Counts::of(&metrics), made);
     tokio.shutdown_timeout(Duration::from_secs(2));
     match ended {
-        Ok(Err(failure)) => Err(Failure { code: failure.code, message: failure.message }),
-        Err(_) => Err(Failure { code: 70, message: "the host's thread died".into() }),
-        Ok(Ok(())) => shown,
+        Ok(Err(failure)) => return Err(Failure { code: failure.code, message: failure.message }),
+        Err(_) => return Err(Failure { code: 70, message: "the host's thread died".into() }),
+        Ok(Ok(())) => shown?,
     }
+    view.summary(&Counts::of(&metrics), made);
+    Ok(())
 }
 
 /// What is looked at while the host runs.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
-use super::seam::Runtime;
+use crate::runtime::Runtime;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::runtime::Module;
@@ -13,7 +13,7 @@ use crate::runtime::Module;
 const MAX_MODULE: u64 = 256 << 20;
 
 pub(super) struct Loader {
-    runtime: Runtime,
+    runtime: std::sync::Arc<Runtime>,
 }
 
 impl Loader {

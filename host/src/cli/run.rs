@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::seam::supervisor::{self, Settings};
+use crate::supervisor::{self, Settings};
 use super::{Failure, out, tokio_runtime};
 use crate::config::Config;
 use crate::config::load::file_to_read;

@@ -248,7 +248,7 @@ impl Parts {
                     let words = error.words();
                     warn!(flow = %self.plan.name, "{words}");
                     self.process.health.problem(&key, words);
-                    pause(backoff::delay(attempt), stopped);
+                    pause(backoff::next(attempt), stopped);
                 }
             }
         }
@@ -328,7 +328,7 @@ fn prepare(plan: &Plan, sinks: &[Arc<dyn Sink>], process: &Process, key: &str, s
                 attempt += 1;
                 warn!(flow = %plan.name, sink = sink.name(), "{error}");
                 process.health.problem(key, error.to_string());
-                pause(backoff::delay(attempt), stopped);
+                pause(backoff::next(attempt), stopped);
                 continue 'again;
             }
         }

@@ -33,6 +33,8 @@ pub struct Batch {
     /// What the modules condemned, to begin again with.
     condemned: Vec<StoredVerdict>,
     group: Option<ConsumerGroupMetadata>,
+    /// The module whose outputs these are: the last one of the chain.
+    module: Arc<str>,
 }
 
 impl Batch {
@@ -47,8 +49,11 @@ impl Batch {
             verdicts: Vec::new(),
             journal,
             progress,
+            strict: shared.on_error == OnError::Stop,
         };
         let journal = shared.sinks.iter().position(|sink| sink.is_sql());
+        let last = sealed.chain.steps.last();
+        let module = last.map_or_else(|| "".into(), |step| step.module.name.clone());
         let sinks = routed.sinks.into_iter().enumerate().map(|(i, items)| batch(items, progress && Some(i) == journal));
         let sinks = sinks.collect();
         Batch {
@@ -58,6 +63,7 @@ impl Batch {
             condemned: routed.verdicts,
             slices: sealed.slices,
             group: sealed.group,
+            module,
             spans,
         }
     }
@@ -160,9 +166,12 @@ impl Stages {
         written: Written,
     ) -> Result<(), String> {
         let sink = shared.sinks[index].name();
-        let verdicts = refusals(sink, &batch.sinks[index], &written.refused);
+        let verdicts = refusals(sink, &batch.module, &batch.sinks[index], &written.refused);
         if batch.sinks[index].journal {
             batch.decisions.adopt(&batch.sinks[index].spans, &written.found, written.journalled);
+        } else {
+            // What this sink refused of records that it has already passed.
+            written.journalled.into_iter().for_each(|verdict| batch.decisions.add(verdict));
         }
         if let (OnError::Stop, Some(first)) = (shared.on_error, verdicts.first()) {
             let span = &batch.spans[first.span].span;
@@ -344,7 +353,7 @@ impl Stages {
 
 /// Takes outputs that Kafka does not accept out of the batch; with `on_error = "stop"` the flow stops instead.
 fn refuse_outputs(shared: &Shared, batch: &mut Batch, refused: &[Refusal]) -> Result<(), String> {
-    let verdicts = refusals(KAFKA, &batch.kafka, refused);
+    let verdicts = refusals(KAFKA, &batch.module, &batch.kafka, refused);
     if let (OnError::Stop, Some(first)) = (shared.on_error, verdicts.first()) {
         return Err(format!("stopped: an output to {} was refused: {}", first.target, first.message));
     }
@@ -375,7 +384,7 @@ fn letter_is_new(letter: &DeadLetter, batch: &Batch) -> bool {
     batch.spans.iter().find(span).is_none_or(|sealed| letter.offset >= sealed.kafka_lane)
 }
 
-fn refusals(sink: &str, batch: &SinkBatch, refused: &[Refusal]) -> Vec<StoredVerdict> {
+fn refusals(sink: &str, module: &str, batch: &SinkBatch, refused: &[Refusal]) -> Vec<StoredVerdict> {
     let verdict = |refusal: &Refusal| {
         let item = &batch.items[refusal.item];
         StoredVerdict {
@@ -385,7 +394,7 @@ fn refusals(sink: &str, batch: &SinkBatch, refused: &[Refusal]) -> Vec<StoredVer
             stage: "sink".into(),
             code: refusal.code.clone(),
             message: refusal.message.clone(),
-            module: String::new(),
+            module: module.to_owned(),
             sink: sink.to_owned(),
             target: item.output.destination().into_owned(),
         }

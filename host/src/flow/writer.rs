@@ -118,7 +118,7 @@ impl Writer {
             self.shared.retried("modules").inc();
             self.shared.health.problem(&key, format!("a module asks for another attempt: {reason}"));
             warn!(flow = %self.shared.name, attempt, "a module asks for another attempt of the batch: {reason}");
-            if !self.wait(backoff::delay(attempt), beat, || sealed.spans.iter().any(|s| self.holds(s))) {
+            if !self.wait(backoff::next(attempt), beat, || sealed.spans.iter().any(|s| self.holds(s))) {
                 return None;
             }
             let (reply, replies) = crossbeam_channel::unbounded();
@@ -172,7 +172,7 @@ impl Writer {
                 }
                 Action::RetryLater(stage, attempt) => {
                     let owned = |batch: &Batch| batch.spans.iter().all(|sealed| self.holds(sealed));
-                    if self.wait(backoff::delay(attempt), beat, || owned(batch)) || !owned(batch) {
+                    if self.wait(backoff::next(attempt), beat, || owned(batch)) || !owned(batch) {
                         Action::Run(stage)
                     } else {
                         commit.on(Event::Stop)

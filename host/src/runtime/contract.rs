@@ -33,7 +33,7 @@ pub(super) struct Emitted {
     pub(super) partition: Option<i32>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Field {
     Unchanged,
     Null,

@@ -13,8 +13,13 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// `random` is any evenly distributed number.
 pub fn delay(attempt: u32, random: u64) -> Duration {
     let bound = FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST);
-    let part = u128::from(random) * bound.as_nanos() >> 64;
+    let part = (u128::from(random) * bound.as_nanos()) >> 64;
     Duration::from_nanos(u64::try_from(part).expect("less than the bound of 30 s"))
+}
+
+/// The wait after failure number `failures` (1 is the first) with a number of its own.
+pub fn next(failures: u32) -> Duration {
+    delay(failures.saturating_sub(1), random())
 }
 
 /// A number for [`delay`] that differs with every call and process.

@@ -125,7 +125,9 @@ impl Settings {
     /// A client that only administrates.
     fn admin(&self) -> ClientConfig {
         let mut config = self.producer();
-        ["transactional.id", "enable.idempotence", "transaction.timeout.ms"].map(|key| drop(config.remove(key)));
+        for key in ["transactional.id", "enable.idempotence", "transaction.timeout.ms"] {
+            config.remove(key);
+        }
         config
     }
 }

@@ -26,6 +26,9 @@ pub fn topic_id<C: ClientContext>(
     timeout: Duration,
 ) -> Result<Option<String>, String> {
     let name = CString::new(topic).map_err(|_| "its name holds a NUL".to_owned())?;
+    // Any broker knows the ids. By default the controller is asked, which a mock cluster has none of.
+    let metadata = client.fetch_metadata(Some(topic), timeout).map_err(|cause| cause.to_string())?;
+    let broker = metadata.brokers().first().map_or(-1, |broker| broker.id());
     let mut names = [name.as_ptr()];
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let mut words = [0 as c_char; 256];
@@ -34,6 +37,7 @@ pub fn topic_id<C: ClientContext>(
         let queue = rd::rd_kafka_queue_new(rk);
         let options = rd::rd_kafka_AdminOptions_new(rk, rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         rd::rd_kafka_AdminOptions_set_request_timeout(options, millis, words.as_mut_ptr(), words.len());
+        rd::rd_kafka_AdminOptions_set_broker(options, broker, words.as_mut_ptr(), words.len());
         let topics = rd::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         rd::rd_kafka_DescribeTopics(rk, topics, options, queue);
         // A little longer than the request, so that its own time-out is what is reported.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Lines;
 use crate::cli::modules::{Loader, summary};
-use crate::cli::seam::plan::{Plan, Refusal, plan};
+use crate::flow::plan::{Plan, Refusal, plan};
 use crate::cli::{Failure, out};
 use crate::config::report::nearest;
 use crate::config::{Config, Flow, Limits};
@@ -62,7 +62,11 @@ fn only_once(plan: Plan, others: &[Plan], lines: &mut Lines) -> Option<Plan> {
 
 fn refuse(config: &Config, name: &str, refusal: &Refusal, modules: &Modules, lines: &mut Lines) {
     let what = format!("flow {name}");
-    let Refusal::Missing(module) = refusal else { return lines.config(what, refusal.to_string(), "") };
+    let Refusal::Missing(module) = refusal else {
+        let words = refusal.to_string();
+        let words = words.strip_prefix(&format!("{what} ")).map_or(words.clone(), |rest| format!("it {rest}"));
+        return lines.config(what, words, "");
+    };
     let help = match nearest(module, modules.keys().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("build it into {}: wasmill build PATH", config.modules.dir.display()),

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Lines, TIMEOUT};
-use crate::cli::seam::plan::Plan;
-use crate::cli::{kafka, seam};
+use crate::flow::plan::Plan;
+use crate::cli::kafka;
+use crate::sinks;
 use crate::config::Config;
 
 pub(super) fn kafka(config: &Config, flows: &[Plan], lines: &mut Lines) {
@@ -64,7 +65,7 @@ pub(super) async fn sinks(config: &Config, lines: &mut Lines) {
     for (name, sink) in &config.sinks {
         let what = format!("sink {name}");
         let help = format!("start the server, or correct sinks.{name}.url");
-        let opened = match seam::open(name, sink, &config.base) {
+        let opened = match sinks::open(name, sink, &config.base) {
             Ok(opened) => opened,
             Err(error) => {
                 lines.config(what, error, help);

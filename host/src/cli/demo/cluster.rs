@@ -57,3 +57,40 @@ impl Cluster {
         self.producer.poll(Duration::ZERO);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rdkafka::Message as _;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+    use super::*;
+
+    #[test]
+    fn a_group_reads_what_was_sent_and_learns_the_topics_id() {
+        let cluster = Cluster::start(&["t", "t.dlq"]).unwrap_or_else(|failure| panic!("{}", failure.message));
+        for n in 0..30 {
+            assert!(cluster.send("t", n % PARTITIONS, (n % 2 == 0).then_some("k"), &format!("value {n}")));
+        }
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", cluster.brokers())
+            .set("group.id", "g")
+            .set("auto.offset.reset", "earliest")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .create()
+            .unwrap();
+        consumer.subscribe(&["t"]).unwrap();
+        let begun = Instant::now();
+        let mut values = std::collections::BTreeSet::new();
+        while values.len() < 30 && begun.elapsed() < Duration::from_secs(60) {
+            cluster.poll();
+            if let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) {
+                values.insert(message.payload().map(<[u8]>::to_vec));
+            }
+        }
+        assert_eq!(values.len(), 30);
+        let id = ffi::topic_id(consumer.client(), "t", Duration::from_secs(30));
+        assert!(matches!(&id, Ok(Some(id)) if !id.is_empty()), "{id:?}");
+    }
+}

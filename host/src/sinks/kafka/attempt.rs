@@ -19,7 +19,7 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 type Identity = (usize, i64, String);
 
 /// A batch on its way.
-pub struct Attempt {
+pub(super) struct Attempt {
     /// Topic, partition, first and next offset of each span.
     spans: Vec<(Arc<str>, i32, i64, i64)>,
     /// Place in the producer's round by message.
@@ -28,7 +28,7 @@ pub struct Attempt {
 }
 
 /// Where the attempt stands.
-pub enum State {
+pub(super) enum State {
     Acknowledged,
     /// So many are neither acknowledged nor refused.
     Outstanding(usize),
@@ -36,16 +36,16 @@ pub enum State {
 }
 
 impl Attempt {
-    pub fn new(batch: &SinkBatch) -> Self {
+    pub(super) fn new(batch: &SinkBatch) -> Self {
         Attempt { spans: spans(batch), places: HashMap::new(), items: HashMap::new() }
     }
 
-    pub fn is_for(&self, batch: &SinkBatch) -> bool {
+    pub(super) fn is_for(&self, batch: &SinkBatch) -> bool {
         self.spans == spans(batch)
     }
 
     /// Sends what was not sent yet, or came back.
-    pub fn send(&mut self, producer: &Producer, messages: &[Message<'_>]) -> Result<(), PublishError> {
+    pub(super) fn send(&mut self, producer: &Producer, messages: &[Message<'_>]) -> Result<(), PublishError> {
         for message in messages {
             let place = self.places.get(&message.identity);
             if place.is_some_and(|place| !matches!(producer.result(*place), Some(Err(_)))) {
@@ -61,7 +61,7 @@ impl Attempt {
     }
 
     /// Waits for acknowledgements.
-    pub fn wait(&self, producer: &Producer, patience: Duration) -> State {
+    pub(super) fn wait(&self, producer: &Producer, patience: Duration) -> State {
         producer.wait(patience);
         let failed = self.places.values().filter_map(|place| Some((*place, producer.result(*place)?.err()?)));
         if let Some((place, code)) = failed.min_by_key(|(place, _)| *place) {
@@ -75,7 +75,7 @@ impl Attempt {
 }
 
 /// What a delivery report means.
-pub fn failure(code: RDKafkaErrorCode, item: Option<usize>) -> PublishError {
+pub(super) fn failure(code: RDKafkaErrorCode, item: Option<usize>) -> PublishError {
     use RDKafkaErrorCode as E;
     match (code, item) {
         (E::MessageSizeTooLarge | E::InvalidMessageSize, Some(item)) => PublishError::Refused(vec![Refusal {
@@ -94,7 +94,7 @@ pub fn failure(code: RDKafkaErrorCode, item: Option<usize>) -> PublishError {
 }
 
 /// What it means that the client did not take a message.
-pub fn not_sent(message: &Message<'_>, cause: &KafkaError) -> PublishError {
+pub(super) fn not_sent(message: &Message<'_>, cause: &KafkaError) -> PublishError {
     match (cause.rdkafka_error_code(), message.item) {
         (Some(code @ (RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::UnknownPartition)), item) => {
             failure(code, item)

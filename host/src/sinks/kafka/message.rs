@@ -15,21 +15,21 @@ use crate::sinks::{Item, SinkBatch};
 const ID: &str = "wasmill-id";
 
 /// A record to produce.
-pub struct Message<'a> {
-    pub topic: Cow<'a, str>,
-    pub key: Option<Bytes>,
-    pub value: Option<Bytes>,
-    pub headers: OwnedHeaders,
-    pub timestamp: Option<i64>,
-    pub partition: Option<i32>,
+pub(super) struct Message<'a> {
+    pub(super) topic: Cow<'a, str>,
+    pub(super) key: Option<Bytes>,
+    pub(super) value: Option<Bytes>,
+    pub(super) headers: OwnedHeaders,
+    pub(super) timestamp: Option<i64>,
+    pub(super) partition: Option<i32>,
     /// What tells it from the batch's other messages: index of the item, or none for a dead letter.
-    pub item: Option<usize>,
+    pub(super) item: Option<usize>,
     /// Source offset and path, to recognise it when the batch is published again.
-    pub identity: (usize, i64, String),
+    pub(super) identity: (usize, i64, String),
 }
 
 /// The messages of a batch: outputs in order, then dead letters.
-pub fn messages<'a>(publish: &'a Publish<'_>, max_bytes: usize) -> Vec<Message<'a>> {
+pub(super) fn messages<'a>(publish: &'a Publish<'_>, max_bytes: usize) -> Vec<Message<'a>> {
     let outputs = publish.batch.items.iter().enumerate().map(|(index, item)| output(publish.batch, index, item));
     let letters = publish.dead_letters.iter().map(|(topic, letter)| dead(topic, letter, max_bytes));
     outputs.chain(letters).collect()

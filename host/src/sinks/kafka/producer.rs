@@ -16,18 +16,18 @@ use super::message::Message;
 const LOOK: Duration = Duration::from_micros(200);
 
 /// A client and what it has reported since the last [`Producer::begin`].
-pub struct Producer {
+pub(super) struct Producer {
     client: ThreadedProducer<Context>,
     deliveries: Arc<Deliveries>,
-    pub transactional: bool,
+    pub(super) transactional: bool,
 }
 
 /// Receives what the client reports.
-pub struct Context(Arc<Deliveries>);
+pub(super) struct Context(Arc<Deliveries>);
 
 /// Results by number of the message; messages of an older round are not counted.
 #[derive(Debug, Default)]
-pub struct Deliveries {
+pub(super) struct Deliveries {
     round: Mutex<Round>,
     changed: Condvar,
 }
@@ -79,7 +79,7 @@ impl Deliveries {
 }
 
 impl Producer {
-    pub fn create(config: &ClientConfig) -> Result<Self, String> {
+    pub(super) fn create(config: &ClientConfig) -> Result<Self, String> {
         let deliveries = Arc::<Deliveries>::default();
         let client = config
             .create_with_context(Context(deliveries.clone()))
@@ -87,18 +87,18 @@ impl Producer {
         Ok(Producer { client, deliveries, transactional: config.get("transactional.id").is_some() })
     }
 
-    pub fn client(&self) -> &ThreadedProducer<Context> {
+    pub(super) fn client(&self) -> &ThreadedProducer<Context> {
         &self.client
     }
 
     /// Begins a round: later reports of earlier messages are not counted.
-    pub fn begin(&self) {
+    pub(super) fn begin(&self) {
         let mut round = self.deliveries.lock();
         *round = Round { number: (round.number + 1) & 0x7fff_ffff, ..Round::default() };
     }
 
     /// Hands a message to the client and returns its place in the round.
-    pub fn send(&self, message: &Message<'_>, patience: Duration) -> Result<usize, KafkaError> {
+    pub(super) fn send(&self, message: &Message<'_>, patience: Duration) -> Result<usize, KafkaError> {
         let (number, place) = {
             let mut round = self.deliveries.lock();
             round.results.push(None);
@@ -126,7 +126,7 @@ impl Producer {
     }
 
     /// Waits until everything of the round is reported, or `patience` is over.
-    pub fn wait(&self, patience: Duration) {
+    pub(super) fn wait(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let round = self.deliveries.lock();
         let waited = self.deliveries.changed.wait_timeout_while(round, patience, |round| round.outstanding > 0);
@@ -137,23 +137,23 @@ impl Producer {
         }
     }
 
-    pub fn outstanding(&self) -> usize {
+    pub(super) fn outstanding(&self) -> usize {
         self.deliveries.lock().outstanding
     }
 
     /// The result of a message, once it is there.
-    pub fn result(&self, place: usize) -> Option<Result<(), RDKafkaErrorCode>> {
+    pub(super) fn result(&self, place: usize) -> Option<Result<(), RDKafkaErrorCode>> {
         self.deliveries.lock().results.get(place).copied().flatten()
     }
 
     /// The first failure of the round with its place.
-    pub fn first_failure(&self) -> Option<(usize, RDKafkaErrorCode)> {
+    pub(super) fn first_failure(&self) -> Option<(usize, RDKafkaErrorCode)> {
         let round = self.deliveries.lock();
         round.results.iter().enumerate().find_map(|(place, result)| Some((place, (*result)?.err()?)))
     }
 
     /// Forgets what is queued or on its way, and begins a round.
-    pub fn purge(&self) {
+    pub(super) fn purge(&self) {
         if self.client.in_flight_count() > 0 {
             self.client.purge(PurgeConfig::default().queue().inflight());
         }

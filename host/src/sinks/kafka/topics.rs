@@ -18,13 +18,13 @@ const SHOWS_UP: Duration = Duration::from_secs(10);
 const NAME_BYTES: usize = 249;
 
 /// Whether Kafka allows this name.
-pub fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     !matches!(name, "" | "." | "..") && name.len() <= NAME_BYTES && name.bytes().all(allowed)
 }
 
 /// Makes sure that topics exist; those that do are remembered in `existing`.
-pub fn ensure(
+pub(super) fn ensure(
     producer: &Producer,
     settings: &Settings,
     wanted: &[&(String, i32)],

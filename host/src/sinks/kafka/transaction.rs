@@ -23,7 +23,7 @@ const RETRIES: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// Registers the transactional id, which ends whatever its predecessor left open. Nothing to do without one.
-pub fn init(producer: &Producer, deadline: Duration) -> Result<(), PublishError> {
+pub(super) fn init(producer: &Producer, deadline: Duration) -> Result<(), PublishError> {
     if !producer.transactional {
         return Ok(());
     }
@@ -37,7 +37,7 @@ pub fn init(producer: &Producer, deadline: Duration) -> Result<(), PublishError>
 }
 
 /// Runs one transaction to its end.
-pub fn run(producer: &Producer, messages: &[Message<'_>], commit: &TransactionCommit<'_>) -> Result<(), PublishError> {
+pub(super) fn run(producer: &Producer, messages: &[Message<'_>], commit: &TransactionCommit<'_>) -> Result<(), PublishError> {
     producer.begin();
     let client = producer.client();
     client.begin_transaction().map_err(|cause| PublishError::Unknown(format!("could not begin a transaction: {cause}")))?;

@@ -35,8 +35,9 @@
 //!
 //! [dependencies]
 //! wasmill-sdk = { path = "…/guest-sdk" }
-//! serde = { version = "1", features = ["derive"] }
 //! ```
+//!
+//! The prelude's `Serialize` and `Deserialize` are serde's traits with derives that need no dependency on serde.
 //!
 //! What a transform returns is a pure function of the record: there is no clock, no file, no network, and memory
 //! between records must not matter, because batches are cut differently when they are repeated.
@@ -84,8 +85,9 @@ pub use wasmill_sdk_macros::{Table, transform};
 
 /// Everything a transform needs: `use wasmill_sdk::prelude::*;`.
 pub mod prelude {
-    pub use serde::{Deserialize, Serialize};
-    pub use serde_json::{Value, json, value::RawValue};
+    pub use serde::{de::Deserialize, ser::Serialize};
+    pub use serde_json::{self, Value, json, value::RawValue};
+    pub use wasmill_sdk_macros::{Deserialize, Serialize};
 
     pub use crate::{
         Bytes, Error, Fate, Operation, Outputs, Record, Result, Table, counter, fatal, gauge, histogram, log, random,
@@ -99,4 +101,5 @@ pub mod __private {
     #[cfg(target_arch = "wasm32")]
     pub use crate::bindings;
     pub use crate::manifest::declares;
+    pub use serde;
 }

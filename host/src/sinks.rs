@@ -99,7 +99,8 @@ pub struct Written {
     pub refused: Vec<Refusal>,
     /// Per span where the sink's progress stood before this batch; empty where the sink keeps none.
     pub found: Vec<i64>,
-    /// Journal entries for offsets below `found`: what an earlier attempt decided. Only from the journal's sink.
+    /// What an earlier attempt decided for offsets below `found`. Every SQL sink keeps its own refusals; the journal's
+    /// sink keeps what was handed to it in `verdicts` as well.
     pub journalled: Vec<StoredVerdict>,
 }
 

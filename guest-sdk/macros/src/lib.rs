@@ -3,6 +3,7 @@
 
 mod attribute;
 mod declared;
+mod forward;
 mod table;
 mod types;
 
@@ -42,6 +43,18 @@ pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_derive(Table, attributes(table))]
 pub fn derive_table(item: TokenStream) -> TokenStream {
     table::expand(item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// serde's `Serialize`, for crates that do not list serde among their dependencies. The attributes are serde's.
+#[proc_macro_derive(Serialize, attributes(serde))]
+pub fn derive_serialize(item: TokenStream) -> TokenStream {
+    forward::serialize(item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// serde's `Deserialize`, for crates that do not list serde among their dependencies. The attributes are serde's.
+#[proc_macro_derive(Deserialize, attributes(serde))]
+pub fn derive_deserialize(item: TokenStream) -> TokenStream {
+    forward::deserialize(item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 #[cfg(test)]

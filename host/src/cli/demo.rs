@@ -91,13 +91,14 @@ fn show(args: &DemoArgs, config: Config, cluster: &Arc<Cluster>, shutdown: &Arc<
     shutdown.request();
     let made = generator.stop();
     let ended = host.join();
-    view.summary(&Counts::of(&metrics), made);
     tokio.shutdown_timeout(Duration::from_secs(2));
     match ended {
-        Ok(Err(failure)) => Err(Failure { code: failure.code, message: failure.message }),
-        Err(_) => Err(Failure { code: 70, message: "the host's thread died".into() }),
-        Ok(Ok(())) => shown,
+        Ok(Err(failure)) => return Err(Failure { code: failure.code, message: failure.message }),
+        Err(_) => return Err(Failure { code: 70, message: "the host's thread died".into() }),
+        Ok(Ok(())) => shown?,
     }
+    view.summary(&Counts::of(&metrics), made);
+    Ok(())
 }
 
 /// What is looked at while the host runs.

@@ -13,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// `random` is any evenly distributed number.
 pub fn delay(attempt: u32, random: u64) -> Duration {
     let bound = FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST);
-    let part = u128::from(random) * bound.as_nanos() >> 64;
+    let part = (u128::from(random) * bound.as_nanos()) >> 64;
     Duration::from_nanos(u64::try_from(part).expect("less than the bound of 30 s"))
 }
 

@@ -3,8 +3,10 @@
 
 pub mod bisect;
 pub mod column;
+pub mod letters;
 pub mod names;
 pub mod plan;
+pub mod protocol;
 pub mod row;
 pub mod runs;
 pub mod table;

@@ -62,7 +62,11 @@ fn only_once(plan: Plan, others: &[Plan], lines: &mut Lines) -> Option<Plan> {
 
 fn refuse(config: &Config, name: &str, refusal: &Refusal, modules: &Modules, lines: &mut Lines) {
     let what = format!("flow {name}");
-    let Refusal::Missing(module) = refusal else { return lines.config(what, refusal.to_string(), "") };
+    let Refusal::Missing(module) = refusal else {
+        let words = refusal.to_string();
+        let words = words.strip_prefix(&format!("{what} ")).map_or(words.clone(), |rest| format!("it {rest}"));
+        return lines.config(what, words, "");
+    };
     let help = match nearest(module, modules.keys().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("build it into {}: wasmill build PATH", config.modules.dir.display()),

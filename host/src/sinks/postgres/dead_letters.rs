@@ -1,17 +1,14 @@
 //! Dead letters as rows of a table. Headers become a jsonb array of `[name, value]`, in order, where the value is base64
 //! or null; key and value stay bytes.
 
-use std::fmt::Write;
-
 use sqlx::postgres::PgArguments;
 
 use super::catalogue;
 use super::connection::Session;
 use super::errors::Failure;
-use super::progress::{push, storable};
-use crate::outcome::Headers;
-use crate::record::decode_headers;
+use super::progress::push;
 use crate::sinks::dead_letter::DeadLetter;
+use crate::sinks::sql::letters::{headers_json, storable};
 use crate::sinks::sql::names::{TableName, quote};
 
 /// Bytes of keys, values and headers per statement; a larger letter goes alone.
@@ -90,54 +87,4 @@ fn chunk(letters: &[DeadLetter]) -> usize {
         bytes <= MOST_BYTES
     });
     fitting.count().max(1)
-}
-
-/// `[["name","dmFsdWU="],["other",null]]`. Twin of what the SQLite sink stores.
-pub(crate) fn headers_json(headers: &Headers) -> String {
-    let mut json = String::from("[");
-    for (name, value) in decode_headers(headers.count, &headers.encoded).unwrap_or_default() {
-        let comma = if json.len() == 1 { "" } else { "," };
-        let name = serde_json::Value::from(storable(name));
-        let value = value.map_or("null".to_owned(), |value| format!("\"{}\"", base64(value)));
-        // Writing to a String cannot fail.
-        let _: Result<(), std::fmt::Error> = write!(json, "{comma}[{name},{value}]");
-    }
-    json.push(']');
-    json
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit) & 63) as usize;
-            text.push(if digit <= chunk.len() { char::from(DIGITS[index]) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::put_header;
-
-    #[test]
-    fn base64_is_padded() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
-
-    #[test]
-    fn headers_keep_order_null_and_awkward_names() {
-        let mut encoded = Vec::new();
-        put_header(&mut encoded, "a\"\0", Some(b"foo"));
-        put_header(&mut encoded, "b", None);
-        put_header(&mut encoded, "b", Some(b""));
-        let headers = Headers { count: 3, encoded: encoded.into() };
-        assert_eq!(headers_json(&headers), "[[\"a\\\"\u{fffd}\",\"Zm9v\"],[\"b\",null],[\"b\",\"\"]]");
-    }
 }

@@ -8,6 +8,7 @@ use super::catalogue;
 use super::connection::Session;
 use super::errors::Failure;
 use crate::outcome::Code;
+use crate::sinks::sql::letters::storable;
 use crate::sinks::{Lane, Span, StoredVerdict};
 
 /// The tables. Half of each page stays free, so that moving an offset stays within its page.
@@ -183,11 +184,6 @@ impl Owner<'_> {
         push(&mut arguments, spans.iter().map(|s| s.partition).collect::<Vec<i32>>())?;
         Ok(arguments)
     }
-}
-
-/// A text without U+0000, which no text of the server can hold: a verdict must never be refused itself.
-pub(super) fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }
 
 /// Binds one value.

@@ -1,7 +1,6 @@
 //! The statements that write a run, and their values. All columns travel as `text[]` and are cast to the column's type
 //! without its length, so that one shape serves every type and a text that is too long is an error instead of cut.
 
-use std::fmt::Write;
 use std::ops::Range;
 
 use sqlx::encode::IsNull;
@@ -93,13 +92,7 @@ fn unnest(keys: usize, values: usize) -> (String, String) {
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {
-    let mut joined = String::new();
-    for item in items {
-        let comma = if joined.is_empty() { "" } else { ", " };
-        // Writing to a String cannot fail.
-        let _: Result<(), std::fmt::Error> = write!(joined, "{comma}{item}");
-    }
-    joined
+    items.collect::<Vec<_>>().join(", ")
 }
 
 /// Some rows of a column, bound as `text[]`.

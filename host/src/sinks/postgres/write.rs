@@ -11,9 +11,10 @@ use super::statements;
 use crate::outcome::Code;
 use crate::sinks::sql::bisect::Bisect;
 use crate::sinks::sql::plan::{Care, Destinations, Plan, Step, plan};
+use crate::sinks::sql::protocol::{check_rewind, verdicts};
 use crate::sinks::sql::table::Table;
 use crate::sinks::sql::value::Fault;
-use crate::sinks::{Class, Refusal, SinkBatch, SinkError, StoredVerdict, Written};
+use crate::sinks::{Refusal, SinkBatch, SinkError, Written};
 
 /// Before the rows of a careful write: constraints are checked at once, so that a row can be told that breaks one.
 const BEGIN_CAREFULLY: &str = "SET CONSTRAINTS ALL IMMEDIATE; SAVEPOINT row";
@@ -98,7 +99,7 @@ impl Write<'_> {
             self.sink.ensure_progress(session).await?;
             session.run("BEGIN").await.map_err(|e| self.stop("begin a transaction", e))?;
             found = owner.lock(session, spans).await.map_err(|e| self.progress_stop(e))?;
-            self.check_rewind(&found)?;
+            check_rewind(&self.sink.name, self.batch, &found)?;
             if found != starts {
                 plan = self.plan(&tables, &found, care)?;
             }
@@ -106,11 +107,15 @@ impl Write<'_> {
             session.run("BEGIN").await.map_err(|e| self.stop("begin a transaction", e))?;
         }
         let (outputs, refused) = self.rows(session, &plan, care).await?;
+        if self.batch.strict && !refused.is_empty() {
+            session.run("ROLLBACK").await.map_err(|e| self.stop("roll a batch back", e))?;
+            return Ok(Written { outputs: 0, refused, found, journalled: Vec::new() });
+        }
         let mut journalled = Vec::new();
         if self.batch.progress {
             journalled = owner.kept(session, spans, &found).await.map_err(|e| self.progress_stop(e))?;
-            let verdicts = self.verdicts(&refused, &found);
-            owner.keep(session, spans, &verdicts).await.map_err(|e| self.progress_stop(e))?;
+            let decided = verdicts(&self.sink.name, self.batch, &refused, &found);
+            owner.keep(session, spans, &decided).await.map_err(|e| self.progress_stop(e))?;
             if !owner.advance(session, spans, &found).await.map_err(|e| self.progress_stop(e))? {
                 return Err(SinkError::wait(self.doing("move the progress: another host moved it meanwhile")).into());
             }
@@ -134,18 +139,9 @@ impl Write<'_> {
     }
 
     fn plan(&self, tables: &[Result<Arc<Table>, Fault>], from: &[i64], care: Care) -> Result<Plan, SinkError> {
-        plan(self.batch, &self.destinations, tables, from, care)
-    }
-
-    /// A database that was restored from a backup knows less than was committed to Kafka.
-    fn check_rewind(&self, found: &[i64]) -> Result<(), SinkError> {
-        let behind = self.batch.spans.iter().zip(found).find(|(span, cur)| **cur < span.start);
-        let Some((span, cur)) = behind else { return Ok(()) };
-        let message = format!(
-            "sink {} has stored offset {cur} for partition {} of topic {}, but the batch begins at {}: the database went back, the source has to as well",
-            self.sink.name, span.partition, span.topic, span.start
-        );
-        Err(SinkError { class: Class::Rewind, message })
+        plan(self.batch, &self.destinations, tables, from, care, |runs, table, index, item| {
+            runs.add(table, index, &item.output)
+        })
     }
 
     /// Writes the rows; returns how many were written and which were refused.
@@ -188,7 +184,7 @@ impl Write<'_> {
     ) -> Result<(), Stop> {
         let sql = statements::sql(&step.table, &step.run);
         let mut bisect = Bisect::new(step.run.len());
-        while let Some(rows) = bisect.next() {
+        while let Some(rows) = bisect.pop() {
             let arguments = statements::arguments(&step.run, &rows).map_err(|e| self.stop("bind rows", e))?;
             let undo = match session.execute(&sql, arguments).await {
                 Ok(_) => NEXT_ROW,
@@ -209,26 +205,6 @@ impl Write<'_> {
             session.run(undo).await.map_err(|e| self.stop("set a savepoint", e))?;
         }
         Ok(())
-    }
-
-    /// What has to be kept of this batch: its own refusals and, where this sink holds the journal, what was decided before.
-    fn verdicts(&self, refused: &[Refusal], found: &[i64]) -> Vec<StoredVerdict> {
-        let before = self.batch.verdicts.iter().filter(|v| self.batch.journal && v.offset >= found[v.span]);
-        let own = refused.iter().map(|refusal| {
-            let item = &self.batch.items[refusal.item];
-            StoredVerdict {
-                span: item.span,
-                offset: item.offset,
-                path: item.output.path.to_string(),
-                stage: "sink".into(),
-                code: refusal.code.clone(),
-                message: refusal.message.clone(),
-                module: String::new(),
-                sink: self.sink.name.clone(),
-                target: item.output.destination().into_owned(),
-            }
-        });
-        before.cloned().chain(own).collect()
     }
 
     fn stop(&self, what: &str, failure: Failure) -> Stop {

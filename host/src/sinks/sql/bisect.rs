@@ -15,7 +15,7 @@ impl Bisect {
     }
 
     /// The next range to try: ranges come in the order of the rows, so that what is written stays in order.
-    pub fn next(&mut self) -> Option<Range<usize>> {
+    pub fn pop(&mut self) -> Option<Range<usize>> {
         self.left.pop()
     }
 
@@ -40,7 +40,7 @@ mod tests {
     fn run(bad: &[bool]) -> (Vec<usize>, Vec<usize>, usize) {
         let (mut written, mut refused, mut attempts) = (vec![], vec![], 0);
         let mut bisect = Bisect::new(bad.len());
-        while let Some(range) = bisect.next() {
+        while let Some(range) = bisect.pop() {
             attempts += 1;
             if range.clone().any(|row| bad[row]) {
                 refused.extend(bisect.refused(range));

@@ -72,13 +72,14 @@ impl<'b> Destinations<'b> {
 }
 
 /// Plans the items at or after `from` (per span). `tables` stands for `destinations.all`; an `Err` there refuses the
-/// items of that destination.
+/// items of that destination. `add` puts one item into the runs of its table.
 pub fn plan(
     batch: &SinkBatch,
     destinations: &Destinations<'_>,
     tables: &[Result<Arc<Table>, Fault>],
     from: &[i64],
     care: Care,
+    add: impl Fn(&mut Runs, &Table, usize, &Item) -> Result<(), Fault>,
 ) -> Result<Plan, SinkError> {
     let mut plan = Plan::default();
     let mut open: Vec<Option<Runs>> = tables.iter().map(|_| None).collect();
@@ -100,7 +101,7 @@ pub fn plan(
             order.push(destination);
         }
         let runs = open[destination].get_or_insert_with(|| Runs::new(care > Care::Fast));
-        if let Err(fault) = runs.add(table, index, &item.output) {
+        if let Err(fault) = add(runs, table, index, item) {
             plan.faults.push((index, fault));
         }
     }

@@ -59,6 +59,17 @@ impl Row {
         Ok(())
     }
 
+    /// Takes texts instead of JSON.
+    pub fn fill<'c>(&mut self, table: &Table, cells: impl Iterator<Item = (usize, &'c [u8])>) {
+        self.clear(table);
+        for (column, text) in cells {
+            let from = self.texts.len();
+            self.texts.extend_from_slice(text);
+            self.present.push(column);
+            self.cells[column] = Cell::Text(from..self.texts.len());
+        }
+    }
+
     /// The columns of the row.
     pub fn present(&self) -> &[usize] {
         &self.present

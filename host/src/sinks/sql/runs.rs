@@ -165,6 +165,28 @@ impl Runs {
         }
     }
 
+    /// Adds a row that is not JSON: the texts of the key's columns, then those of other columns.
+    pub fn add_cells(
+        &mut self,
+        action: Action,
+        table: &Table,
+        item: usize,
+        key: &[&[u8]],
+        others: &[(usize, &[u8])],
+    ) -> Result<(), Fault> {
+        let keys = || table.key.iter().copied().zip(key.iter().copied());
+        match action {
+            Action::Update => self.row.fill(table, others.iter().copied()),
+            _ => self.row.fill(table, keys().chain(others.iter().copied())),
+        }
+        self.key.fill(table, keys());
+        match action {
+            Action::Update => self.put_update(table, item),
+            Action::Delete => self.put_delete(table, item),
+            Action::Insert | Action::Upsert | Action::Ignore => self.put_insert(action, table, item),
+        }
+    }
+
     /// The runs so far, in order.
     pub fn finish(self) -> Vec<Run> {
         self.runs
@@ -177,6 +199,10 @@ impl Runs {
         {
             self.row.add_key(table, key)?;
         }
+        self.put_insert(action, table, item)
+    }
+
+    fn put_insert(&mut self, action: Action, table: &Table, item: usize) -> Result<(), Fault> {
         if action == Action::Upsert {
             collect_key(table, &self.row, &mut self.key_bytes)?;
         }
@@ -199,9 +225,16 @@ impl Runs {
             // The key's columns find the row; writing them again would change nothing.
             None => self.key.read(table, value(output)?)?,
         }
-        collect_key(table, &self.key, &mut self.key_bytes)?;
         if self.row.present().iter().all(|column| table.key.contains(column)) && output.key.is_none() {
             return Err(Fault::Decode("the row has no column to update besides the key".into()));
+        }
+        self.put_update(table, item)
+    }
+
+    fn put_update(&mut self, table: &Table, item: usize) -> Result<(), Fault> {
+        collect_key(table, &self.key, &mut self.key_bytes)?;
+        if self.row.present().is_empty() {
+            return Err(Fault::Decode("the row has no column to update".into()));
         }
         let cut = self.repeats_key();
         let run = open(&mut self.runs, Action::Update, table, &self.row, cut);
@@ -216,6 +249,10 @@ impl Runs {
             Some(key) => self.key.read_key(table, key)?,
             None => self.key.read(table, value(output)?)?,
         }
+        self.put_delete(table, item)
+    }
+
+    fn put_delete(&mut self, table: &Table, item: usize) -> Result<(), Fault> {
         collect_key(table, &self.key, &mut self.key_bytes)?;
         let run = open(&mut self.runs, Action::Delete, table, &self.key, false);
         run.push_key(table, &self.key);

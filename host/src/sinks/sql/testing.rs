@@ -49,6 +49,7 @@ pub(crate) fn batch(start: i64, outputs: Vec<Output>) -> SinkBatch {
         verdicts: Vec::new(),
         journal: true,
         progress: true,
+        strict: false,
     }
 }
 

@@ -8,7 +8,7 @@ async fn a_missing_table_gets_the_declared_shape() {
     let target =
         target("pg", "lake.quotes", Some("quote_id"), &["a", "b"], &["a:varchar(500)!", "b:int8!", "c:text[]"]);
     let sink = db.sink();
-    sink.prepare(&[target.clone()]).await.expect("created");
+    sink.prepare(std::slice::from_ref(&target)).await.expect("created");
     sink.prepare(&[target]).await.expect("repeatable");
     let columns = "SELECT column_name, udt_name, character_maximum_length, is_nullable, column_default IS NOT NULL \
         FROM information_schema.columns WHERE table_name = 'quotes' ORDER BY ordinal_position";

@@ -70,7 +70,7 @@ fn the_last_row_of_a_key_is_written_unless_each_has_to_be_tried() {
         ["{\"id\":1,\"a\":1}", "{\"id\":2,\"a\":2}", "{\"id\":1,\"a\":3}"].map(|v| (Operation::Write, None, Some(v)));
     let fast = runs(&table, false, &rows);
     assert_eq!(fast.len(), 1);
-    assert_eq!(fast[0].live(0..3).collect::<Vec<_>>(), [1..3]);
+    assert_eq!(fast[0].live(0..3).flatten().collect::<Vec<_>>(), [1, 2]);
     let careful = runs(&table, true, &rows);
     assert_eq!(careful.iter().map(|run| run.items.clone()).collect::<Vec<_>>(), [vec![0, 1], vec![2]]);
 }

@@ -56,6 +56,8 @@ impl DeadLetters {
 pub struct Shared {
     pub name: Arc<str>,
     pub group: Arc<str>,
+    /// As configured, for words.
+    pub brokers: Arc<str>,
     pub delivery: Delivery,
     pub on_error: OnError,
     pub dead_letters: DeadLetters,

@@ -50,7 +50,12 @@ pub fn start(shared: &Arc<Shared>, wanted: &[String], stop: Arc<AtomicBool>) -> 
 fn look(shared: &Shared, wanted: &[String]) -> Option<String> {
     let found = match topics::partition_counts(&shared.consumer, wanted) {
         Ok(found) => found,
-        Err(cause) => return Some(format!("{cause}; check [kafka] brokers and that the cluster is up")),
+        Err(cause) => {
+            let brokers = &shared.brokers;
+            return Some(format!(
+                "{cause}; no answer from {brokers}: check [kafka] brokers and that the cluster is up"
+            ));
+        }
     };
     let missing: Vec<&str> =
         wanted.iter().filter(|name| !name.starts_with('^') && !found.contains_key(*name)).map(String::as_str).collect();

@@ -2,8 +2,8 @@
 //! for the batches of those partitions, on an assignment it only parks them; where they begin is found out elsewhere,
 //! so that a database that is down never holds up the group.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use rdkafka::client::ClientContext;
@@ -15,6 +15,9 @@ use tracing::{info, warn};
 
 use super::Partition;
 use super::ownership::Ownership;
+
+/// Time between two logged complaints of the client.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The consumer of a flow.
 pub type FlowConsumer = BaseConsumer<Context>;
@@ -34,12 +37,19 @@ pub struct Context {
     pub events: Sender<Rebalance>,
     /// How long a revoke waits for batches: a third of the session, so that the group does not give us up.
     pub patience: Duration,
+    /// When the client's last complaint was logged.
+    pub told: Mutex<Option<Instant>>,
 }
 
 impl ClientContext for Context {
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        // Brokers that come and go are librdkafka's business; the flow reports what it cannot do.
-        warn!(flow = %self.flow, "kafka client: {error}: {reason}");
+        // Brokers that come and go are librdkafka's business; the flow reports what it cannot do. It complains many
+        // times per second while none is there.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() > COMPLAINT_INTERVAL) {
+            *told = Some(Instant::now());
+            warn!(flow = %self.flow, "kafka client: {error}: {reason}");
+        }
     }
 }
 

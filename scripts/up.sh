@@ -63,6 +63,8 @@ if [ -s "$RUN/pids" ] && all_alive; then
 else
   rm -f "$RUN/pids"
   write_files
+  # The host would wait for its source topic and say so; here everything is ready at once.
+  "$WASMILL" feed file /dev/null --topic topic_quotes --brokers "$KAFKA_BROKERS" 2>/dev/null || die "the topic could not be created"
   start_host
 fi
 cat <<SH

@@ -1,1 +1,139 @@
-//! cli
+//! The command line. Data goes to standard output, words to standard error. Each command is a file; this one holds the
+//! arguments that they share, and what a command's end means for the exit code.
+
+mod build;
+mod check;
+mod demo;
+mod feed;
+mod health;
+mod kafka;
+mod modules;
+mod out;
+mod run;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::report::Report;
+use crate::config::{Config, Kafka};
+
+/// A thread panicked: a restart is safe, half a process is not.
+const EXIT_THREAD_DIED: i32 = 70;
+
+#[derive(Parser, Debug)]
+#[command(name = "wasmill", version, about, max_term_width = 100, arg_required_else_help = true)]
+struct Args {
+    /// Configuration file [default: ./wasmill.toml where it exists, else environment variables]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Process records until a signal comes
+    Run(run::RunArgs),
+    /// Check configuration, modules, Kafka and sinks, and say what to do
+    Check(check::CheckArgs),
+    /// Build a transform into a module and put it into the modules folder
+    Build(build::BuildArgs),
+    /// Show everything at work with nothing running: an in-process Kafka and a SQLite file
+    Demo(demo::DemoArgs),
+    /// Put records into a topic
+    Feed(feed::FeedArgs),
+    /// Ask the running host whether it is ready
+    Health(health::HealthArgs),
+}
+
+/// Why a command ends with another code than 0.
+#[derive(Debug)]
+pub struct Failure {
+    /// 1 runtime, 2 configuration, 3 environment, 78 fenced.
+    pub code: u8,
+    /// What was attempted, on what, the cause, and what to do; empty where all is said already.
+    pub message: String,
+}
+
+impl Failure {
+    pub fn runtime(message: impl Into<String>) -> Self {
+        Failure { code: 1, message: message.into() }
+    }
+
+    pub fn config(message: impl Into<String>) -> Self {
+        Failure { code: 2, message: message.into() }
+    }
+
+    pub fn environment(message: impl Into<String>) -> Self {
+        Failure { code: 3, message: message.into() }
+    }
+}
+
+impl From<Report> for Failure {
+    fn from(report: Report) -> Self {
+        Failure::config(report.to_string())
+    }
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    die_with_the_first_panic();
+    let args = Args::parse();
+    let file = args.config.as_deref();
+    let result = match args.command {
+        Command::Run(args) => run::run(&args, file),
+        Command::Check(args) => check::run(&args, file),
+        Command::Build(args) => build::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Feed(args) => feed::run(args, file),
+        Command::Health(args) => health::run(&args, file),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out::failure(&failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// How to reach Kafka: `--brokers` needs no configuration at all.
+pub fn kafka_settings(file: Option<&Path>, brokers: Option<&str>) -> Result<Kafka, Failure> {
+    match brokers {
+        Some(brokers) => Ok(Kafka { brokers: brokers.into(), ..Kafka::default() }),
+        None => Ok(Config::load(file)?.kafka),
+    }
+}
+
+/// The runtime of everything that waits: sinks, the HTTP server. Flows and modules run on threads of their own.
+fn tokio_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::environment(format!("cannot start threads: {error}; raise the limit of processes")))
+}
+
+/// A thread that ends leaves a pipeline that looks alive and is not: the process ends with it. The backtrace of a
+/// panic helps its authors only, so it takes RUST_BACKTRACE to see it.
+fn die_with_the_first_panic() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            default(panic);
+        } else {
+            let thread = std::thread::current();
+            let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+            let cause = panic.payload_as_str().unwrap_or("no message");
+            writeln!(
+                std::io::stderr(),
+                "error: the thread `{}` died{place}: {cause}; this is a bug, a restart is safe (RUST_BACKTRACE=1 shows more)",
+                thread.name().unwrap_or("unnamed"),
+            )
+            .ok();
+        }
+        std::process::exit(EXIT_THREAD_DIED);
+    }));
+}

@@ -3,6 +3,7 @@
 
 pub mod expand;
 pub mod load;
+mod place;
 pub mod properties;
 pub mod report;
 mod start;

@@ -1,1 +1,102 @@
-//! flow
+//! A flow at work: what its threads share. The reader (`source`) fills batches, the workers (`runtime`) transform
+//! them, the writer takes them through the stages of `commit`.
+
+pub mod letters;
+pub mod plan;
+pub mod running;
+pub mod stages;
+pub mod watch;
+pub mod writer;
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+
+use crate::config::{Delivery, OnError};
+use crate::health::Health;
+use crate::metrics::{ByCode, ByFlow, ByReason, BySink, ByTopic, Metrics};
+use crate::sinks::Sink;
+use crate::sinks::kafka::KafkaSink;
+use crate::source::consumer::FlowConsumer;
+use crate::source::ownership::Ownership;
+
+/// Where dead letters go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetters {
+    /// `<topic>.dlq` of each source topic.
+    PerTopic,
+    /// One topic.
+    Topic(String),
+    /// A table in the first SQL sink by name.
+    Table(String),
+}
+
+impl DeadLetters {
+    pub fn parse(text: Option<&str>) -> Self {
+        match text {
+            None => DeadLetters::PerTopic,
+            Some(text) => match text.strip_prefix("table:") {
+                Some(table) => DeadLetters::Table(table.into()),
+                None => DeadLetters::Topic(text.into()),
+            },
+        }
+    }
+
+    /// The topic for a record of `source`; `None` where dead letters are rows.
+    pub fn topic(&self, source: &str) -> Option<String> {
+        match self {
+            DeadLetters::PerTopic => Some(format!("{source}.dlq")),
+            DeadLetters::Topic(topic) => Some(topic.clone()),
+            DeadLetters::Table(_) => None,
+        }
+    }
+}
+
+/// What the threads of a flow share.
+pub struct Shared {
+    pub name: Arc<str>,
+    pub group: Arc<str>,
+    pub delivery: Delivery,
+    pub on_error: OnError,
+    pub dead_letters: DeadLetters,
+    /// SQL sinks by name, then document sinks by name.
+    pub sinks: Vec<Arc<dyn Sink>>,
+    pub kafka: KafkaSink,
+    pub consumer: Arc<FlowConsumer>,
+    pub ownership: Arc<Ownership>,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub tokio: tokio::runtime::Handle,
+}
+
+impl Shared {
+    /// Indices of the SQL sinks and of the document sinks.
+    pub fn sinks_by_kind(&self) -> (Vec<usize>, Vec<usize>) {
+        (0..self.sinks.len()).partition(|&index| self.sinks[index].is_sql())
+    }
+
+    pub fn filtered(&self, reason: &str) -> Counter {
+        let labels = ByReason { flow: self.name.to_string(), reason: reason.into() };
+        self.metrics.records_filtered.get_or_create(&labels).clone()
+    }
+
+    pub fn dead(&self, code: &str) -> Counter {
+        self.metrics.records_dead.get_or_create(&ByCode { flow: self.name.to_string(), code: code.into() }).clone()
+    }
+
+    pub fn written(&self, sink: &str) -> Counter {
+        self.metrics.outputs.get_or_create(&BySink { flow: self.name.to_string(), sink: sink.into() }).clone()
+    }
+
+    pub fn retried(&self, sink: &str) -> Counter {
+        self.metrics.retries.get_or_create(&BySink { flow: self.name.to_string(), sink: sink.into() }).clone()
+    }
+
+    pub fn read(&self, topic: &str) -> Counter {
+        self.metrics.records_in.get_or_create(&ByTopic { flow: self.name.to_string(), topic: topic.into() }).clone()
+    }
+
+    pub fn by_flow(&self) -> ByFlow {
+        ByFlow { flow: self.name.to_string() }
+    }
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `wasmill`: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wasmill::cli::main()
+}

@@ -274,7 +274,10 @@ mod tests {
     fn records() -> impl Strategy<Value = Vec<Owned>> {
         let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..20));
         let header = (".{0,5}", bytes());
-        proptest::collection::vec((0..i64::MAX, any::<i64>(), bytes(), bytes(), proptest::collection::vec(header, 0..4)), 1..20)
+        proptest::collection::vec(
+            (0..i64::MAX, any::<i64>(), bytes(), bytes(), proptest::collection::vec(header, 0..4)),
+            1..20,
+        )
     }
 
     fn build(records: &[Owned]) -> Slice {

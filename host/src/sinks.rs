@@ -4,10 +4,11 @@
 pub mod backoff;
 pub mod dead_letter;
 pub mod kafka;
+pub mod limiter;
 pub mod mongodb;
 pub mod postgres;
-pub mod sqlite;
 pub mod sql;
+pub mod sqlite;
 
 use std::sync::Arc;
 
@@ -52,6 +53,8 @@ pub struct SinkBatch {
     pub journal: bool,
     /// Whether the sink keeps its own progress (false for `at-least-once`).
     pub progress: bool,
+    /// A refused output rolls the whole batch back: the flow stops before it (`on_error = "stop"`).
+    pub strict: bool,
 }
 
 impl SinkBatch {
@@ -96,7 +99,8 @@ pub struct Written {
     pub refused: Vec<Refusal>,
     /// Per span where the sink's progress stood before this batch; empty where the sink keeps none.
     pub found: Vec<i64>,
-    /// Journal entries for offsets below `found`: what an earlier attempt decided. Only from the journal's sink.
+    /// What an earlier attempt decided for offsets below `found`. Every SQL sink keeps its own refusals; the journal's
+    /// sink keeps what was handed to it in `verdicts` as well.
     pub journalled: Vec<StoredVerdict>,
 }
 
@@ -145,6 +149,25 @@ impl SinkError {
 pub struct Lane {
     pub next_offset: i64,
     pub digest: String,
+}
+
+/// Opens a sink by the scheme of its URL; connects to nothing. Relative SQLite files lie under `base`.
+pub fn open(name: &str, config: &crate::config::Sink, base: &std::path::Path) -> Result<Arc<dyn Sink>, String> {
+    match scheme(config.url.expose()) {
+        "postgres" | "postgresql" => postgres::open(name, config),
+        "mongodb" | "mongodb+srv" => mongodb::open(name, config),
+        "sqlite" => sqlite::open(name, config, base),
+        other => Err(format!("sink {name}: `{other}://` is no kind of sink; use postgres://, mongodb:// or sqlite://")),
+    }
+}
+
+/// Whether the URL names a SQL database.
+pub fn is_sql(url: &str) -> bool {
+    matches!(scheme(url), "postgres" | "postgresql" | "sqlite")
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
 /// A destination server. Kafka is not behind this trait: its writes, dead letters and offsets are one step (`kafka`).

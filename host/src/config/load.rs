@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::expand::Scope;
+use super::place::{locate, remove, span_of};
 use super::report::{Problem, Report};
 use super::validate::{self, Finding};
 use super::{Config, Secret, Sink, words};
@@ -188,7 +189,7 @@ impl<'s> Document<'s> {
                 Err(error) => error,
             };
             let span = error.span()?;
-            let place = locate_table(&self.root, &span, &mut Vec::new()).unwrap_or_default();
+            let place = locate(&self.root, &span);
             // A required key that was left out for its value is not missing.
             let missed = error.message().strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
             if !missed.is_some_and(|key| removed.contains(&[place.as_slice(), &[key.to_owned()]].concat())) {
@@ -211,74 +212,6 @@ fn note(problems: &mut Vec<Problem>, problem: Problem) {
     if !known && problems.len() < MAX_PROBLEMS {
         problems.push(problem);
     }
-}
-
-/// The path of the key or value with this span.
-fn locate_table(table: &DeTable<'_>, span: &Range<usize>, path: &mut Vec<String>) -> Option<Vec<String>> {
-    for (key, value) in table {
-        path.push(key.get_ref().to_string());
-        if key.span() == *span || value.span() == *span {
-            return Some(path.clone());
-        }
-        if let Some(found) = locate_value(value.get_ref(), span, path) {
-            return Some(found);
-        }
-        path.pop();
-    }
-    None
-}
-
-fn locate_value(value: &DeValue<'_>, span: &Range<usize>, path: &mut Vec<String>) -> Option<Vec<String>> {
-    match value {
-        DeValue::Table(table) => locate_table(table, span, path),
-        DeValue::Array(items) => items.iter().find_map(|item| {
-            (item.span() == *span).then(|| path.clone()).or_else(|| locate_value(item.get_ref(), span, path))
-        }),
-        _ => None,
-    }
-}
-
-/// Takes out the entry whose key or value has this span.
-fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
-    let found = table.iter().find(|(key, value)| key.span() == *span || value.span() == *span);
-    if let Some(key) = found.map(|(key, _)| key.clone()) {
-        return table.remove(&key).is_some();
-    }
-    // An element that is wrong takes the whole list with it: what remains of a list means something else.
-    let holder = table.iter().find(|(_, value)| locate_in_array(value.get_ref(), span)).map(|(key, _)| key.clone());
-    if let Some(key) = holder {
-        return table.remove(&key).is_some();
-    }
-    table.iter_mut().any(|(_, value)| match value.get_mut() {
-        DeValue::Table(table) => remove(table, span),
-        _ => false,
-    })
-}
-
-fn locate_in_array(value: &DeValue<'_>, span: &Range<usize>) -> bool {
-    let DeValue::Array(items) = value else { return false };
-    items.iter().any(|item| item.span() == *span || locate_value(item.get_ref(), span, &mut Vec::new()).is_some())
-}
-
-/// Where a finding is in the file: the value, its key, or the nearest table that is there.
-fn span_of(root: &DeTable<'_>, finding: &Finding) -> Option<Range<usize>> {
-    let mut table = root;
-    let mut span = None;
-    for (depth, name) in finding.path.iter().enumerate() {
-        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else { break };
-        let last = depth + 1 == finding.path.len();
-        span = Some(key.span());
-        match value.get_ref() {
-            DeValue::Table(inner) => table = inner,
-            DeValue::Array(items) if last => {
-                let item = finding.item.and_then(|index| items.get(index));
-                return Some(item.map_or_else(|| value.span(), Spanned::span));
-            }
-            _ if last && !finding.on_key => return Some(value.span()),
-            _ => break,
-        }
-    }
-    span
 }
 
 /// `flow.quotes.topics`, with names in quotes that need them.

@@ -8,23 +8,6 @@ use std::net::SocketAddr;
 use super::report::{Problem, nearest};
 use super::{Config, Log, load::key_name};
 
-/// Stands in for `config::properties` until that checks for itself.
-mod properties {
-    use std::collections::BTreeMap;
-
-    use crate::config::Scalar;
-
-    pub(super) struct Problem {
-        pub(super) key: String,
-        pub(super) message: String,
-        pub(super) help: String,
-    }
-
-    pub(super) fn check(_: &BTreeMap<String, Scalar>) -> Result<(), Vec<Problem>> {
-        Ok(())
-    }
-}
-
 /// Longest name of an instance or a flow: both are part of transactional ids.
 const MAX_NAME: usize = 200;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -104,7 +87,7 @@ fn kafka(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(Finding::new(&path, "a broker's name contains a space", help));
         }
     }
-    if let Err(problems) = properties::check(&config.kafka.properties) {
+    if let Err(problems) = super::properties::check(&config.kafka.properties) {
         for problem in problems {
             findings.push(Finding::new(&["kafka", "properties", &problem.key], problem.message, problem.help));
         }

@@ -1,10 +1,41 @@
 //! What is left of a refused record or output: the original bytes and why. Written to a topic by the Kafka sink or as
-//! a row by a SQL sink.
+//! a row by a SQL sink. A dead letter is never refused for its size: what does not fit is cut and says so.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
-use crate::outcome::Headers;
-use crate::outcome::Code;
+use crate::outcome::{Code, Headers};
+use crate::record::decode_headers;
+
+/// Names of the headers that tell about the refusal.
+pub const HEADER_NAMES: [&str; 12] = [
+    "wasmill-id",
+    "wasmill-flow",
+    "wasmill-topic",
+    "wasmill-partition",
+    "wasmill-offset",
+    "wasmill-timestamp",
+    "wasmill-stage",
+    "wasmill-code",
+    "wasmill-message",
+    "wasmill-module",
+    "wasmill-sink",
+    "wasmill-target",
+];
+
+/// Marks a cut value: `length=<bytes>; sha256=<hex>` of the original.
+pub const TRUNCATED: &str = "wasmill-truncated";
+/// Marks a cut key, in the same form.
+pub const KEY_TRUNCATED: &str = "wasmill-key-truncated";
+/// The number of original headers that had to be left out.
+pub const HEADERS_DROPPED: &str = "wasmill-headers-dropped";
+
+/// Bytes that the marks of a cut letter take at most.
+const MARKS: usize = 400;
+/// What a header takes beside its name and value: two lengths.
+const PER_HEADER: usize = 10;
 
 /// A dead letter before it is put into a record or a row.
 #[derive(Clone, Debug)]
@@ -30,4 +61,176 @@ pub struct DeadLetter {
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
     pub headers: Headers,
+}
+
+/// A dead letter as a record: within the limit it was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterRecord<'a> {
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    /// The original's headers first, ours after.
+    pub headers: Vec<(Cow<'a, str>, Option<Cow<'a, [u8]>>)>,
+}
+
+impl DeadLetter {
+    /// The record for a topic that takes `limit` bytes of key, value and headers. Original headers that have one of
+    /// our names (the record came from a dead-letter topic) are replaced by ours.
+    pub fn record(&self, limit: usize) -> LetterRecord<'_> {
+        let ours = self.own_headers();
+        let mut headers: Vec<(Cow<'_, str>, Option<Cow<'_, [u8]>>)> = self.original_headers();
+        let (own_bytes, original_bytes) = (bytes_of(&ours), bytes_of(&headers));
+        let (mut key, mut value) = (self.key.as_deref(), self.value.as_deref());
+        let lengths =
+            |key: Option<&[u8]>, value: Option<&[u8]>| key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let mut marks: Vec<(&'static str, String)> = Vec::new();
+        if own_bytes + original_bytes + lengths(key, value) > limit {
+            let mut room = limit.saturating_sub(own_bytes + MARKS);
+            if original_bytes + lengths(key, None) > room {
+                marks.push((HEADERS_DROPPED, headers.len().to_string()));
+                headers.clear();
+            } else {
+                room -= original_bytes;
+            }
+            key = cut(key, room, KEY_TRUNCATED, &mut marks);
+            value = cut(value, room - lengths(key, None), TRUNCATED, &mut marks);
+        }
+        headers.extend(ours.into_iter().map(|(name, value)| (name, value)));
+        headers.extend(marks.into_iter().map(|(name, mark)| (name.into(), Some(mark.into_bytes().into()))));
+        LetterRecord { key, value, headers }
+    }
+
+    fn own_headers(&self) -> Vec<(Cow<'_, str>, Option<Cow<'_, [u8]>>)> {
+        let text = |text: &'_ str| -> Cow<'_, [u8]> { Cow::Owned(text.as_bytes().to_vec()) };
+        let values: [Cow<'_, [u8]>; 12] = [
+            text(&self.id),
+            text(&self.flow),
+            text(&self.topic),
+            text(&self.partition.to_string()),
+            text(&self.offset.to_string()),
+            text(&self.timestamp.to_string()),
+            text(&self.stage),
+            text(self.code.as_str()),
+            text(&self.message),
+            text(&self.module),
+            text(&self.sink),
+            text(&self.target),
+        ];
+        HEADER_NAMES.iter().zip(values).map(|(name, value)| (Cow::Borrowed(*name), Some(value))).collect()
+    }
+
+    fn original_headers(&self) -> Vec<(Cow<'_, str>, Option<Cow<'_, [u8]>>)> {
+        let decoded = decode_headers(self.headers.count, &self.headers.encoded).unwrap_or_default();
+        let kept = decoded.into_iter().filter(|(name, _)| !is_ours(name));
+        kept.map(|(name, value)| (Cow::Borrowed(name), value.map(Cow::Borrowed))).collect()
+    }
+}
+
+/// Whether a header tells about a refusal.
+fn is_ours(name: &str) -> bool {
+    HEADER_NAMES.contains(&name) || [TRUNCATED, KEY_TRUNCATED, HEADERS_DROPPED].contains(&name)
+}
+
+fn bytes_of(headers: &[(Cow<'_, str>, Option<Cow<'_, [u8]>>)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len()) + PER_HEADER).sum()
+}
+
+/// Cuts a field to `room` bytes and notes what it was.
+fn cut<'a>(
+    field: Option<&'a [u8]>,
+    room: usize,
+    mark: &'static str,
+    marks: &mut Vec<(&'static str, String)>,
+) -> Option<&'a [u8]> {
+    let whole = field?;
+    if whole.len() <= room {
+        return field;
+    }
+    let digest: String = Sha256::digest(whole).iter().map(|byte| format!("{byte:02x}")).collect();
+    marks.push((mark, format!("length={}; sha256={digest}", whole.len())));
+    Some(&whole[..room])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::put_header;
+    use proptest::prelude::*;
+
+    fn letter(key: Option<Vec<u8>>, value: Option<Vec<u8>>, headers: &[(&str, Option<&[u8]>)]) -> DeadLetter {
+        let mut encoded = Vec::new();
+        headers.iter().for_each(|(name, value)| put_header(&mut encoded, name, *value));
+        DeadLetter {
+            id: "f/t/0/7".into(),
+            flow: "f".into(),
+            topic: "t".into(),
+            partition: 0,
+            offset: 7,
+            timestamp: -1,
+            stage: "transform".into(),
+            code: Code::DECODE,
+            message: "no".into(),
+            module: "m".into(),
+            sink: String::new(),
+            target: String::new(),
+            key: key.map(Bytes::from),
+            value: value.map(Bytes::from),
+            headers: Headers { count: headers.len() as u32, encoded: encoded.into() },
+        }
+    }
+
+    fn get<'a>(record: &'a LetterRecord<'_>, name: &str) -> Vec<&'a [u8]> {
+        let named = record.headers.iter().filter(|(n, _)| n == name);
+        named.filter_map(|(_, value)| value.as_deref()).collect()
+    }
+
+    #[test]
+    fn every_header_is_there_and_the_original_is_untouched() {
+        let letter = letter(Some(b"k".to_vec()), None, &[("a", None), ("a", Some(b""))]);
+        let record = letter.record(1_000_000);
+        assert_eq!((record.key, record.value), (Some(&b"k"[..]), None));
+        assert_eq!(record.headers[0], ("a".into(), None));
+        assert_eq!(record.headers[1], ("a".into(), Some(Cow::Borrowed(&b""[..]))));
+        let names: Vec<&str> = record.headers[2..].iter().map(|(name, _)| name.as_ref()).collect();
+        assert_eq!(names, HEADER_NAMES);
+        assert_eq!(get(&record, "wasmill-timestamp"), [b"-1"]);
+        assert_eq!(get(&record, "wasmill-code"), [b"decode"]);
+    }
+
+    #[test]
+    fn a_dead_letter_that_dies_again_tells_of_its_second_death() {
+        let letter = letter(None, None, &[("wasmill-offset", Some(b"1")), ("wasmill-note", Some(b"x"))]);
+        let record = letter.record(1_000_000);
+        assert_eq!(get(&record, "wasmill-offset"), [b"7"]);
+        assert_eq!(get(&record, "wasmill-note"), [b"x"]);
+    }
+
+    #[test]
+    fn an_over_long_value_is_cut_and_marked() {
+        let value = vec![b'x'; 5_000];
+        let letter = letter(Some(b"k".to_vec()), Some(value.clone()), &[("a", Some(b"b"))]);
+        let record = letter.record(2_000);
+        let digest: String = Sha256::digest(&value).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(get(&record, TRUNCATED), [format!("length=5000; sha256={digest}").as_bytes()]);
+        assert_eq!(get(&record, "a"), [b"b"]);
+        assert!(record.value.is_some_and(|cut| cut.len() > 500 && value.starts_with(cut)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_dead_letter_is_too_large(
+            key in proptest::option::of(0usize..4_000),
+            value in proptest::option::of(0usize..4_000),
+            header in 0usize..4_000,
+            limit in 1_000usize..6_000,
+        ) {
+            let header = vec![b'h'; header];
+            let letter = letter(key.map(|n| vec![1; n]), value.map(|n| vec![2; n]), &[("h", Some(&header))]);
+            let record = letter.record(limit);
+            let fields = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+            prop_assert!(bytes_of(&record.headers) + fields <= limit);
+            prop_assert_eq!((record.key.is_some(), record.value.is_some()), (key.is_some(), value.is_some()));
+            let cut = record.value.map(<[u8]>::len) != value;
+            prop_assert_eq!(get(&record, TRUNCATED).len(), usize::from(cut));
+        }
+    }
 }

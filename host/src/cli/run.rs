@@ -1,0 +1,46 @@
+//! `wasmill run`: configuration, logs, signals, HTTP server, then the supervisor until the end.
+
+use std::path::Path;
+
+use super::{Failure, out, tokio_runtime};
+use crate::config::Config;
+use crate::config::load::file_to_read;
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use crate::supervisor::{self, Settings};
+use crate::{admin, logs};
+
+#[derive(clap::Args, Debug)]
+pub(super) struct RunArgs {
+    /// Stop when each partition has passed the end that it had at its first assignment
+    #[arg(long)]
+    once: bool,
+}
+
+pub(super) fn run(args: &RunArgs, file: Option<&Path>) -> Result<(), Failure> {
+    let config = Config::load(file)?;
+    let logs = logs::start(&config.log).map_err(Failure::environment)?;
+    let shutdown =
+        Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
+    let tokio = tokio_runtime()?;
+    let (metrics, health) = (Metrics::new(), Health::new());
+    match file_to_read(file) {
+        Some(file) => tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "starting"),
+        None => tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting from environment variables"),
+    }
+    if !config.admin.listen.is_empty() {
+        admin::start(&config.admin.listen, metrics.clone(), health.clone(), tokio.handle())
+            .map_err(Failure::environment)?;
+    }
+    let settings = Settings { config, once: args.once, metrics, health, shutdown, tokio: tokio.handle().clone() };
+    let result = supervisor::run(settings);
+    // Nothing that still runs there is worth waiting for: everything to be kept is committed.
+    tokio.shutdown_background();
+    let lost = logs.dropped().lines();
+    drop(logs);
+    if lost > 0 {
+        out::say(&format!("{lost} log lines were dropped because the console or the file was too slow"));
+    }
+    result.map_err(|failure| Failure { code: failure.code, message: failure.message })
+}

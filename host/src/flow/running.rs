@@ -1,0 +1,413 @@
+//! A flow's life: prepare its sinks, start reader and writer, swap modules, stop. Everything that may take long
+//! happens on the flow's own threads; who starts or stops a flow never waits for a server.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tracing::{info, warn};
+
+use super::plan::Plan;
+use super::stages::Stages;
+use super::writer::{self, Silence, Writer};
+use super::{Shared, watch};
+use crate::config::{Config, Delivery};
+use crate::health::{Beat, Health};
+use crate::metrics::{ByFlow, ByPartition, Metrics};
+use crate::router::KAFKA;
+use crate::runtime::{Chain, Pool};
+use crate::sinks::kafka::{KafkaSink, Settings};
+use crate::sinks::{Lane, Sink, SinkError, Span, backoff};
+use crate::source::consumer::{Context, FlowConsumer};
+use crate::source::open_batch::{Bounds, OpenBatch};
+use crate::source::ownership::Ownership;
+use crate::source::reader::{self, Reader};
+use crate::source::resolve::Resolver;
+use crate::source::{Lanes, Partition};
+
+/// What every flow of the process shares.
+#[derive(Clone)]
+pub struct Process {
+    pub config: Arc<Config>,
+    /// Name of this instance: configured, or random.
+    pub instance: Arc<str>,
+    /// Whether the name was configured.
+    pub named: bool,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub tokio: tokio::runtime::Handle,
+    pub pool: Arc<Pool>,
+    pub once: bool,
+    /// Flows that are running, for the share of the prefetch that each may have.
+    pub flows: usize,
+}
+
+/// How a flow ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// `--once`, and everything is committed.
+    Done,
+    /// It waits for an operator.
+    Halted(String),
+    /// The process has to end.
+    Failed { fenced: bool, reason: String },
+}
+
+/// A flow that was started.
+pub struct Running {
+    pub plan: Mutex<Arc<Plan>>,
+    chain: Arc<ArcSwap<Chain>>,
+    sinks: Vec<Arc<dyn Sink>>,
+    stop: Arc<AtomicBool>,
+    abandon: Arc<AtomicBool>,
+    end: Arc<Mutex<Option<End>>>,
+    process: Process,
+}
+
+impl Running {
+    /// Starts a flow. Errors are mistakes of the configuration; servers that are down are waited for.
+    pub fn start(plan: Plan, sinks: Vec<Arc<dyn Sink>>, process: Process) -> Result<Running, String> {
+        let plan = Arc::new(plan);
+        let running = Running {
+            chain: Arc::new(ArcSwap::new(plan.chain.clone())),
+            plan: Mutex::new(plan.clone()),
+            sinks: sinks.clone(),
+            stop: Arc::default(),
+            abandon: Arc::default(),
+            end: Arc::default(),
+            process: process.clone(),
+        };
+        let parts = Parts::build(&plan, sinks, &process, &running)?;
+        let end = running.end.clone();
+        let thread = std::thread::Builder::new().name(format!("flow {}", plan.name));
+        let run = move || {
+            let ended = parts.run();
+            *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+        };
+        thread.spawn(run).map_err(|cause| format!("could not start a thread for flow {}: {cause}", plan.name))?;
+        Ok(running)
+    }
+
+    /// Puts other modules in place for the next batch, once their tables are prepared. The running ones go on until
+    /// then, and a later swap overtakes this one.
+    pub fn swap(&self, plan: Plan) {
+        let plan = Arc::new(plan);
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.clone();
+        let current = Arc::downgrade(&plan);
+        let (chain, sinks, stop, process) =
+            (self.chain.clone(), self.sinks.clone(), self.stop.clone(), self.process.clone());
+        // The plan in `self.plan` is the only strong one beside this thread's: a later swap or the end drops it.
+        std::thread::spawn(move || {
+            let key = format!("flow {} swap", plan.name);
+            let overtaken = || current.strong_count() < 2 || stop.load(Ordering::Relaxed);
+            if prepare(&plan, &sinks, &process, &key, &overtaken) {
+                chain.store(plan.chain.clone());
+                info!(flow = %plan.name, digest = %plan.chain.digest, "modules in place for the next batch");
+            }
+        });
+    }
+
+    /// Asks the flow to end: no more records are read; batches on their way are finished unless `abandon` follows.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives up batches that are not through.
+    pub fn abandon(&self) {
+        self.abandon.store(true, Ordering::Relaxed);
+    }
+
+    pub fn ended(&self) -> Option<End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+        self.abandon();
+    }
+}
+
+/// What the flow's thread works with.
+struct Parts {
+    plan: Arc<Plan>,
+    shared: Arc<Shared>,
+    rebalances: crossbeam_channel::Receiver<crate::source::consumer::Rebalance>,
+    chain: Arc<ArcSwap<Chain>>,
+    stop: Arc<AtomicBool>,
+    abandon: Arc<AtomicBool>,
+    process: Process,
+}
+
+impl Parts {
+    fn build(
+        plan: &Arc<Plan>,
+        sinks: Vec<Arc<dyn Sink>>,
+        process: &Process,
+        running: &Running,
+    ) -> Result<Parts, String> {
+        let ownership = Arc::new(Ownership::default());
+        let (events, rebalances) = crossbeam_channel::unbounded();
+        let consumer = Arc::new(consumer(plan, process, ownership.clone(), events)?);
+        let kafka = &process.config.kafka;
+        let transactional = plan.delivery == Delivery::Transactional;
+        let settings = Settings {
+            brokers: kafka.brokers.clone(),
+            properties: kafka.properties.iter().map(|(key, value)| (key.clone(), value.to_string())).collect(),
+            create_topics: kafka.create_topics,
+            transactional_id: transactional.then(|| format!("wasmill.{}.{}", plan.name, process.instance)),
+        };
+        let shared = Shared {
+            name: plan.name.clone(),
+            group: plan.group.clone(),
+            delivery: plan.delivery,
+            on_error: plan.on_error,
+            dead_letters: plan.dead_letters.clone(),
+            sinks,
+            kafka: KafkaSink::open(settings)?,
+            consumer,
+            ownership,
+            metrics: process.metrics.clone(),
+            health: process.health.clone(),
+            tokio: process.tokio.clone(),
+        };
+        Ok(Parts {
+            plan: plan.clone(),
+            shared: Arc::new(shared),
+            rebalances,
+            chain: running.chain.clone(),
+            stop: running.stop.clone(),
+            abandon: running.abandon.clone(),
+            process: process.clone(),
+        })
+    }
+
+    /// The flow's thread: prepares, then reads until the end.
+    fn run(self) -> End {
+        let beat = self.process.health.beat(&format!("flow {} reader", self.plan.name));
+        if !self.prepare(&beat) {
+            return End::Stopped;
+        }
+        let names: Vec<&str> = self.plan.topics.iter().map(String::as_str).collect();
+        if let Err(cause) = self.shared.consumer.subscribe(&names) {
+            return End::Halted(format!("could not subscribe to {}: {cause}", names.join(", ")));
+        }
+        let watched = watch::start(&self.shared, &self.plan.topics, self.stop.clone());
+        let (sealed_tx, sealed) = crossbeam_channel::unbounded();
+        let (requests_tx, requests) = crossbeam_channel::unbounded();
+        let writer = Writer {
+            shared: self.shared.clone(),
+            sealed,
+            requests: requests_tx,
+            pool: self.process.pool.clone(),
+            abandon: self.abandon.clone(),
+            stages: Stages::default(),
+            silence: Silence::default(),
+        };
+        let writer = self.spawn_writer(writer);
+        let reader = self.reader(sealed_tx, requests);
+        let ended = reader.run(&beat);
+        self.stop.store(true, Ordering::Relaxed);
+        let written = writer.and_then(|writer| writer.join().ok());
+        drop(watched);
+        info!(flow = %self.plan.name, "flow ended");
+        end_of(&self.plan.name, ended, written)
+    }
+
+    /// Makes sinks and producer ready, for as long as it takes; false where the flow is stopped meanwhile.
+    fn prepare(&self, beat: &Beat) -> bool {
+        let stopped = || {
+            beat.tick();
+            self.stop.load(Ordering::Relaxed)
+        };
+        let key = format!("flow {} start", self.plan.name);
+        prepare(&self.plan, &self.shared.sinks, &self.process, &key, &stopped) && self.init_producer(&stopped)
+    }
+
+    /// Ends what a predecessor of the same name left open, before the first offset is read.
+    fn init_producer(&self, stopped: &dyn Fn() -> bool) -> bool {
+        let key = format!("flow {} sink {KAFKA}", self.plan.name);
+        let mut attempt = 0;
+        while !stopped() {
+            match self.shared.kafka.init(Duration::from_secs(10)) {
+                Ok(()) => {
+                    self.process.health.solved(&key);
+                    return true;
+                }
+                Err(error) => {
+                    attempt += 1;
+                    let words = error.words();
+                    warn!(flow = %self.plan.name, "{words}");
+                    self.process.health.problem(&key, words);
+                    pause(backoff::next(attempt), stopped);
+                }
+            }
+        }
+        false
+    }
+
+    fn spawn_writer(&self, writer: Writer) -> Option<std::thread::JoinHandle<writer::End>> {
+        let health = self.process.health.clone();
+        let name = format!("flow {} writer", self.plan.name);
+        let stop = self.stop.clone();
+        let thread = std::thread::Builder::new().name(name.clone());
+        let spawned = thread.spawn(move || {
+            let end = writer.run(&health.beat(&name));
+            // Without a writer nothing may be read.
+            stop.store(true, Ordering::Relaxed);
+            end
+        });
+        spawned.ok()
+    }
+
+    fn reader(
+        &self,
+        sealed: crossbeam_channel::Sender<crate::source::Sealed>,
+        requests: crossbeam_channel::Receiver<reader::Request>,
+    ) -> Reader {
+        let resolver = Resolver {
+            flow: self.plan.name.clone(),
+            consumer: self.shared.consumer.clone(),
+            lanes: Arc::new(StoredLanes(self.shared.clone())),
+            start: self.plan.start.clone(),
+            plausible_gap: 4 * self.plan.records as i64,
+        };
+        Reader {
+            flow: self.plan.name.clone(),
+            consumer: self.shared.consumer.clone(),
+            ownership: self.shared.ownership.clone(),
+            rebalances: self.rebalances.clone(),
+            requests,
+            resolver: Arc::new(resolver),
+            chain: self.chain.clone(),
+            pool: self.process.pool.clone(),
+            open: OpenBatch::new(Bounds { records: self.plan.records, bytes: self.plan.bytes }),
+            sealed,
+            transactional: self.plan.delivery == Delivery::Transactional,
+            health: self.process.health.clone(),
+            on_lag: lag_gauge(&self.plan.name, &self.process.metrics),
+            on_pause: pause_gauge(&self.plan.name, &self.process.metrics),
+            stop: self.stop.clone(),
+            once: self.process.once,
+        }
+    }
+}
+
+/// Progress as the SQL sinks have it.
+struct StoredLanes(Arc<Shared>);
+
+impl Lanes for StoredLanes {
+    fn lanes(&self, spans: &[Span]) -> Result<Vec<(String, Vec<Option<Lane>>)>, SinkError> {
+        if self.0.delivery == Delivery::AtLeastOnce {
+            return Ok(Vec::new());
+        }
+        let sql = self.0.sinks.iter().filter(|sink| sink.is_sql());
+        let lanes = |sink: &Arc<dyn Sink>| {
+            Ok((sink.name().to_owned(), self.0.tokio.block_on(sink.lanes(&self.0.group, spans))?))
+        };
+        sql.map(lanes).collect()
+    }
+}
+
+/// Prepares every sink, again and again; false where `stopped` says so first.
+fn prepare(plan: &Plan, sinks: &[Arc<dyn Sink>], process: &Process, key: &str, stopped: &dyn Fn() -> bool) -> bool {
+    let mut attempt = 0;
+    'again: while !stopped() {
+        for sink in sinks {
+            let targets: Vec<_> = plan.targets.iter().filter(|target| target.sink == sink.name()).cloned().collect();
+            if let Err(error) = process.tokio.block_on(sink.prepare(&targets)) {
+                attempt += 1;
+                warn!(flow = %plan.name, sink = sink.name(), "{error}");
+                process.health.problem(key, error.to_string());
+                pause(backoff::next(attempt), stopped);
+                continue 'again;
+            }
+        }
+        process.health.solved(key);
+        return true;
+    }
+    process.health.solved(key);
+    false
+}
+
+/// Sleeps in short steps, so that a stop is noticed.
+fn pause(time: Duration, stopped: &dyn Fn() -> bool) {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline && !stopped() {
+        std::thread::sleep(Duration::from_millis(50).min(deadline.saturating_duration_since(Instant::now())));
+    }
+}
+
+fn consumer(
+    plan: &Plan,
+    process: &Process,
+    ownership: Arc<Ownership>,
+    events: crossbeam_channel::Sender<crate::source::consumer::Rebalance>,
+) -> Result<FlowConsumer, String> {
+    let mut settings = crate::config::properties::consumer(&process.config.kafka);
+    settings.set("group.id", &*plan.group);
+    settings.set("enable.partition.eof", if process.once { "true" } else { "false" });
+    settings.set("topic.blacklist", format!("^__.*,.*\\.dlq$,{}", written_topics(plan)));
+    let share = (16_384 / process.flows.max(1)).max(1_024);
+    settings.set("queued.max.messages.kbytes", share.to_string());
+    if process.named {
+        settings.set("group.instance.id", format!("{}.{}", plan.name, process.instance));
+    }
+    let session = settings.get("session.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(45_000);
+    let patience = Duration::from_millis(session / 3).min(Duration::from_secs(10));
+    let context = Context { flow: plan.name.clone(), ownership, events, patience };
+    let created: Result<BaseConsumer<Context>, _> = settings.create_with_context(context);
+    created.map_err(|cause| format!("could not create the Kafka consumer of flow {}: {cause}", plan.name))
+}
+
+/// Topics that the flow writes, as librdkafka's patterns: a regular expression must not subscribe to them.
+fn written_topics(plan: &Plan) -> String {
+    let kafka = plan.targets.iter().filter(|target| target.sink == KAFKA);
+    let patterns = kafka.map(|target| match target.prefix() {
+        Some(prefix) => format!("^{}.*", regex::escape(prefix)),
+        None => format!("^{}$", regex::escape(&target.name)),
+    });
+    patterns.collect::<Vec<_>>().join(",")
+}
+
+fn lag_gauge(flow: &str, metrics: &Arc<Metrics>) -> Box<dyn Fn(&Partition, Option<i64>) + Send> {
+    let (flow, metrics) = (flow.to_owned(), metrics.clone());
+    Box::new(move |(topic, partition), lag| {
+        let labels = ByPartition { flow: flow.clone(), topic: topic.to_string(), partition: partition.to_string() };
+        match lag {
+            Some(lag) => {
+                metrics.consumer_lag.get_or_create(&labels).set(lag);
+            }
+            None => {
+                metrics.consumer_lag.remove(&labels);
+            }
+        }
+    })
+}
+
+fn pause_gauge(flow: &str, metrics: &Arc<Metrics>) -> Box<dyn Fn(bool) + Send> {
+    let gauge = metrics.backpressure.get_or_create(&ByFlow { flow: flow.to_owned() }).clone();
+    Box::new(move |paused| {
+        gauge.set(i64::from(paused));
+    })
+}
+
+fn end_of(flow: &str, read: Result<reader::End, String>, written: Option<writer::End>) -> End {
+    match (read, written) {
+        (_, Some(writer::End::Fenced(reason))) => End::Failed { fenced: true, reason },
+        (_, Some(writer::End::Stopped(reason))) => End::Halted(reason),
+        (_, None) => End::Failed { fenced: false, reason: format!("flow {flow}: the writer's thread died") },
+        (Err(reason), _) => End::Failed { fenced: reason.contains("fenced"), reason },
+        (Ok(reader::End::Done), Some(writer::End::Drained)) => End::Done,
+        (Ok(reader::End::Stopped), Some(writer::End::Drained)) => End::Stopped,
+    }
+}

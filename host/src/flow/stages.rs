@@ -1,0 +1,413 @@
+//! The stages of the commit protocol, each as one call: what goes to the sink, what comes back, what it means. Which
+//! stage comes next is not decided here.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{CommitMode, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::{debug, warn};
+
+use super::letters::dead_letters;
+use super::{DeadLetters, Shared};
+use crate::commit::{Decisions, Event, Stage, event_of};
+use crate::config::{Delivery, OnError};
+use crate::record::Slice;
+use crate::router::{KAFKA, Routed};
+use crate::sinks::dead_letter::DeadLetter;
+use crate::sinks::kafka::{Publish, PublishError, TransactionCommit};
+use crate::sinks::{Item, Refusal, SinkBatch, Span, StoredVerdict, Written};
+use crate::source::resolve::{CommitMark, add_marked};
+use crate::source::{Sealed, SealedSpan, topics};
+
+/// A batch on its way through the stages.
+pub struct Batch {
+    pub spans: Vec<SealedSpan>,
+    /// The records themselves, for dead letters.
+    pub slices: Vec<(usize, Slice)>,
+    pub decisions: Decisions,
+    /// What each sink gets, by index of the sink.
+    sinks: Vec<SinkBatch>,
+    kafka: SinkBatch,
+    /// What the modules condemned, to begin again with.
+    condemned: Vec<StoredVerdict>,
+    group: Option<ConsumerGroupMetadata>,
+    /// The module whose outputs these are: the last one of the chain.
+    module: Arc<str>,
+}
+
+impl Batch {
+    pub fn new(shared: &Shared, sealed: Sealed, spans: Vec<SealedSpan>, routed: Routed) -> Self {
+        let plain: Arc<[Span]> = spans.iter().map(|sealed| sealed.span.clone()).collect();
+        let progress = shared.delivery != Delivery::AtLeastOnce;
+        let batch = |items: Vec<Item>, journal: bool| SinkBatch {
+            flow: shared.name.clone(),
+            group: shared.group.clone(),
+            spans: plain.clone(),
+            items,
+            verdicts: Vec::new(),
+            journal,
+            progress,
+            strict: shared.on_error == OnError::Stop,
+        };
+        let journal = shared.sinks.iter().position(|sink| sink.is_sql());
+        let last = sealed.chain.steps.last();
+        let module = last.map_or_else(|| "".into(), |step| step.module.name.clone());
+        let sinks = routed.sinks.into_iter().enumerate().map(|(i, items)| batch(items, progress && Some(i) == journal));
+        let sinks = sinks.collect();
+        Batch {
+            sinks,
+            kafka: batch(routed.kafka, false),
+            decisions: Decisions::new(routed.verdicts.clone()),
+            condemned: routed.verdicts,
+            slices: sealed.slices,
+            group: sealed.group,
+            module,
+            spans,
+        }
+    }
+
+    /// Takes out the spans that are not kept; what sinks refused before is forgotten, they are asked again.
+    pub fn keep(&mut self, keep: &[bool]) {
+        let numbers: Vec<Option<usize>> = keep
+            .iter()
+            .scan(0, |next, kept| {
+                let number = kept.then_some(*next);
+                *next += usize::from(*kept);
+                Some(number)
+            })
+            .collect();
+        let mut kept = keep.iter();
+        self.spans.retain(|_| *kept.next().unwrap_or(&false));
+        let plain: Arc<[Span]> = self.spans.iter().map(|sealed| sealed.span.clone()).collect();
+        self.slices.retain_mut(|(span, _)| renumber(span, &numbers));
+        self.condemned.retain_mut(|verdict| renumber(&mut verdict.span, &numbers));
+        self.decisions = Decisions::new(self.condemned.clone());
+        for batch in self.sinks.iter_mut().chain([&mut self.kafka]) {
+            batch.items.retain_mut(|item| renumber(&mut item.span, &numbers));
+            batch.spans = plain.clone();
+        }
+    }
+
+    fn plain_spans(&self) -> &[Span] {
+        &self.kafka.spans
+    }
+
+    /// Drops the outputs of records that the journal condemned in an earlier attempt.
+    fn drop_condemned(&mut self) {
+        let condemned: HashSet<(usize, i64)> =
+            self.decisions.all().iter().filter(|v| v.path.is_empty()).map(|v| (v.span, v.offset)).collect();
+        if !condemned.is_empty() {
+            for batch in self.sinks.iter_mut().chain([&mut self.kafka]) {
+                batch.items.retain(|item| !condemned.contains(&(item.span, item.offset)));
+            }
+        }
+    }
+
+    /// The offset to commit per span: never below what the group already has.
+    fn commits(&self) -> impl Iterator<Item = (&SealedSpan, i64, CommitMark)> {
+        self.spans.iter().map(|sealed| {
+            let mark = CommitMark { born: sealed.born, digest: sealed.span.digest.to_string() };
+            (sealed, sealed.span.end.max(sealed.kafka_lane), mark)
+        })
+    }
+}
+
+/// What the stages remember from one batch to the next.
+#[derive(Default)]
+pub struct Stages {
+    /// Partition counts of source topics, for the topics that are created like them.
+    counts: HashMap<String, i32>,
+    /// Problems that are told, by key.
+    told: HashSet<String>,
+}
+
+impl Stages {
+    /// Runs one stage. An error stops the flow.
+    pub fn run(&mut self, shared: &Shared, stage: Stage, batch: &mut Batch) -> Result<Event, String> {
+        match stage {
+            Stage::Sql(sink) | Stage::Documents(sink) => self.write(shared, sink, batch),
+            Stage::Publish => self.publish(shared, batch),
+            Stage::DeadTable => Ok(self.dead_table(shared, batch)),
+            Stage::Offsets => Ok(self.offsets(shared, batch)),
+        }
+    }
+
+    fn write(&mut self, shared: &Shared, index: usize, batch: &mut Batch) -> Result<Event, String> {
+        let sink = &shared.sinks[index];
+        let to_write = &mut batch.sinks[index];
+        let needs_progress = sink.is_sql() && to_write.progress;
+        if to_write.items.is_empty() && !needs_progress {
+            return Ok(Event::Done);
+        }
+        if to_write.journal {
+            to_write.verdicts = batch.decisions.all().to_vec();
+        }
+        match shared.tokio.block_on(sink.write(to_write)) {
+            Ok(written) => {
+                self.solved(shared, sink.name());
+                shared.written(sink.name()).inc_by(written.outputs);
+                self.take_written(shared, index, batch, written)?;
+                Ok(Event::Done)
+            }
+            Err(error) => {
+                self.failed(shared, sink.name(), &error.message);
+                Ok(event_of(&error))
+            }
+        }
+    }
+
+    fn take_written(
+        &mut self,
+        shared: &Shared,
+        index: usize,
+        batch: &mut Batch,
+        written: Written,
+    ) -> Result<(), String> {
+        let sink = shared.sinks[index].name();
+        let verdicts = refusals(sink, &batch.module, &batch.sinks[index], &written.refused);
+        if batch.sinks[index].journal {
+            batch.decisions.adopt(&batch.sinks[index].spans, &written.found, written.journalled);
+        } else {
+            // What this sink refused of records that it has already passed.
+            written.journalled.into_iter().for_each(|verdict| batch.decisions.add(verdict));
+        }
+        if let (OnError::Stop, Some(first)) = (shared.on_error, verdicts.first()) {
+            let span = &batch.spans[first.span].span;
+            return Err(format!(
+                "stopped: sink {sink} refused an output of {}/{}/{}: {}: {}",
+                span.topic, span.partition, first.offset, first.code, first.message
+            ));
+        }
+        verdicts.into_iter().for_each(|verdict| batch.decisions.add(verdict));
+        batch.drop_condemned();
+        Ok(())
+    }
+
+    /// Kafka outputs and dead letters, and in a transaction the offsets. Without either there is nothing to open a
+    /// transaction for.
+    fn publish(&mut self, shared: &Shared, batch: &mut Batch) -> Result<Event, String> {
+        let lanes: Vec<i64> = batch.spans.iter().map(|sealed| sealed.kafka_lane).collect();
+        batch.kafka.items.retain(|item| item.offset >= lanes[item.span]);
+        let refused = shared.kafka.precheck(&batch.kafka);
+        refuse_outputs(shared, batch, &refused)?;
+        let letters: Vec<(String, DeadLetter)> = letters(shared, batch)
+            .into_iter()
+            .filter(|letter| letter_is_new(letter, batch))
+            .filter_map(|letter| Some((shared.dead_letters.topic(&letter.topic)?, letter)))
+            .collect();
+        if batch.kafka.items.is_empty() && letters.is_empty() {
+            return Ok(Event::Done);
+        }
+        if let Err(event) = self.ensure_topics(shared, batch, &letters) {
+            return Ok(event);
+        }
+        let offsets: Vec<(Arc<str>, i32, i64, String)> = batch
+            .commits()
+            .map(|(sealed, offset, mark)| (sealed.span.topic.clone(), sealed.span.partition, offset, mark.to_string()))
+            .collect();
+        let commit = match (&batch.group, shared.delivery) {
+            (Some(group), Delivery::Transactional) => Some(TransactionCommit { offsets: &offsets, group }),
+            _ => None,
+        };
+        let transaction = commit.is_some();
+        match shared.kafka.publish(&Publish { batch: &batch.kafka, dead_letters: &letters, commit }) {
+            Ok(published) => {
+                self.solved(shared, KAFKA);
+                shared.written(KAFKA).inc_by(published.outputs);
+                if transaction {
+                    note_committed(shared, batch);
+                }
+                Ok(if transaction { Event::DoneWithOffsets } else { Event::Done })
+            }
+            // They become dead letters; the stage runs again without them.
+            Err(PublishError::Refused(refused)) => {
+                refuse_outputs(shared, batch, &refused)?;
+                Ok(Event::Failed)
+            }
+            Err(error) => Ok(self.publish_failed(shared, error)),
+        }
+    }
+
+    fn publish_failed(&mut self, shared: &Shared, error: PublishError) -> Event {
+        match error {
+            PublishError::Refused(_) => Event::Failed,
+            PublishError::Wait(words) | PublishError::Operator(words) => {
+                self.failed(shared, KAFKA, &words);
+                Event::Failed
+            }
+            // The rebalance that made it stale is on its way to us; what is left of the batch is tried again.
+            PublishError::StaleGeneration(words) => {
+                debug!(flow = %shared.name, "{words}");
+                Event::Unknown
+            }
+            PublishError::Unknown(words) => {
+                warn!(flow = %shared.name, "{words}");
+                Event::Unknown
+            }
+            PublishError::Fenced(words) => {
+                warn!(flow = %shared.name, "{words}");
+                Event::Fenced
+            }
+        }
+    }
+
+    /// Creates the topics of this batch that are not there yet, with as many partitions as their source.
+    fn ensure_topics(&mut self, shared: &Shared, batch: &Batch, letters: &[(String, DeadLetter)]) -> Result<(), Event> {
+        let outputs = batch.kafka.items.iter().map(|item| (item.output.destination(), item.span));
+        let mut wanted: BTreeSet<(String, usize)> = BTreeSet::new();
+        let mut last = None;
+        for (topic, span) in outputs {
+            // Neighbours mostly go to the same topic; only a change is looked at.
+            if last.as_ref() != Some(&(topic.clone(), span)) {
+                wanted.insert((topic.to_string(), span));
+                last = Some((topic, span));
+            }
+        }
+        let source = |letter: &DeadLetter| batch.spans.iter().position(|s| *s.span.topic == *letter.topic);
+        wanted.extend(letters.iter().filter_map(|(topic, letter)| Some((topic.clone(), source(letter)?))));
+        let mut topics = Vec::with_capacity(wanted.len());
+        for (topic, span) in wanted {
+            match self.count(shared, &batch.spans[span].span.topic) {
+                Ok(count) => topics.push((topic, count)),
+                Err(words) => {
+                    self.failed(shared, KAFKA, &words);
+                    return Err(Event::Failed);
+                }
+            }
+        }
+        shared.kafka.ensure_topics(&topics).map_err(|error| self.publish_failed(shared, error))
+    }
+
+    fn count(&mut self, shared: &Shared, topic: &str) -> Result<i32, String> {
+        if let Some(count) = self.counts.get(topic) {
+            return Ok(*count);
+        }
+        let counts = topics::partition_counts(&shared.consumer, &[topic.to_owned()])?;
+        let count = *counts.get(topic).ok_or_else(|| format!("topic {topic} is gone"))?;
+        self.counts.insert(topic.to_owned(), count);
+        Ok(count)
+    }
+
+    fn dead_table(&mut self, shared: &Shared, batch: &Batch) -> Event {
+        let DeadLetters::Table(table) = &shared.dead_letters else { return Event::Done };
+        let letters = letters(shared, batch);
+        let Some(sink) = shared.sinks.iter().find(|sink| sink.is_sql()).filter(|_| !letters.is_empty()) else {
+            return Event::Done;
+        };
+        match shared.tokio.block_on(sink.write_dead_letters(table, &letters)) {
+            Ok(()) => {
+                self.solved(shared, sink.name());
+                Event::Done
+            }
+            Err(error) => {
+                self.failed(shared, sink.name(), &error.message);
+                event_of(&error)
+            }
+        }
+    }
+
+    fn offsets(&mut self, shared: &Shared, batch: &Batch) -> Event {
+        let mut list = TopicPartitionList::new();
+        for (sealed, offset, mark) in batch.commits() {
+            let partition = (sealed.span.topic.clone(), sealed.span.partition);
+            if let Err(words) = add_marked(&mut list, &partition, offset, &mark) {
+                self.failed(shared, "consumer group", &words);
+                return Event::Failed;
+            }
+        }
+        match shared.consumer.commit(&list, CommitMode::Sync) {
+            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {
+                self.solved(shared, "consumer group");
+                note_committed(shared, batch);
+                Event::Done
+            }
+            Err(cause) => {
+                let words = format!("could not commit the offsets of consumer group {}: {cause}", shared.group);
+                self.failed(shared, "consumer group", &words);
+                Event::Failed
+            }
+        }
+    }
+
+    fn failed(&mut self, shared: &Shared, what: &str, words: &str) {
+        let key = format!("flow {} sink {what}", shared.name);
+        shared.retried(what).inc();
+        warn!(flow = %shared.name, sink = what, "{words}");
+        shared.health.problem(&key, words);
+        self.told.insert(key);
+    }
+
+    fn solved(&mut self, shared: &Shared, what: &str) {
+        if self.told.is_empty() {
+            return;
+        }
+        let key = format!("flow {} sink {what}", shared.name);
+        if self.told.remove(&key) {
+            tracing::info!(flow = %shared.name, sink = what, "works again");
+            shared.health.solved(&key);
+        }
+    }
+}
+
+/// Takes outputs that Kafka does not accept out of the batch; with `on_error = "stop"` the flow stops instead.
+fn refuse_outputs(shared: &Shared, batch: &mut Batch, refused: &[Refusal]) -> Result<(), String> {
+    let verdicts = refusals(KAFKA, &batch.module, &batch.kafka, refused);
+    if let (OnError::Stop, Some(first)) = (shared.on_error, verdicts.first()) {
+        return Err(format!("stopped: an output to {} was refused: {}", first.target, first.message));
+    }
+    verdicts.into_iter().for_each(|verdict| batch.decisions.add(verdict));
+    let gone: HashSet<usize> = refused.iter().map(|refusal| refusal.item).collect();
+    let mut index = 0..;
+    batch.kafka.items.retain(|_| index.next().is_none_or(|index| !gone.contains(&index)));
+    Ok(())
+}
+
+fn note_committed(shared: &Shared, batch: &Batch) {
+    for (sealed, offset, _) in batch.commits() {
+        shared.ownership.commit(&(sealed.span.topic.clone(), sealed.span.partition), sealed.epoch, offset);
+    }
+}
+
+/// The dead letters of a batch, if the flow writes any.
+fn letters(shared: &Shared, batch: &Batch) -> Vec<DeadLetter> {
+    match shared.on_error {
+        OnError::DeadLetter => dead_letters(&shared.name, batch.plain_spans(), &batch.slices, batch.decisions.all()),
+        OnError::Skip | OnError::Stop => Vec::new(),
+    }
+}
+
+/// Whether Kafka does not have this dead letter yet.
+fn letter_is_new(letter: &DeadLetter, batch: &Batch) -> bool {
+    let span = |s: &&SealedSpan| *s.span.topic == *letter.topic && s.span.partition == letter.partition;
+    batch.spans.iter().find(span).is_none_or(|sealed| letter.offset >= sealed.kafka_lane)
+}
+
+fn refusals(sink: &str, module: &str, batch: &SinkBatch, refused: &[Refusal]) -> Vec<StoredVerdict> {
+    let verdict = |refusal: &Refusal| {
+        let item = &batch.items[refusal.item];
+        StoredVerdict {
+            span: item.span,
+            offset: item.offset,
+            path: item.output.path.to_string(),
+            stage: "sink".into(),
+            code: refusal.code.clone(),
+            message: refusal.message.clone(),
+            module: module.to_owned(),
+            sink: sink.to_owned(),
+            target: item.output.destination().into_owned(),
+        }
+    };
+    refused.iter().map(verdict).collect()
+}
+
+fn renumber(span: &mut usize, numbers: &[Option<usize>]) -> bool {
+    match numbers[*span] {
+        Some(number) => {
+            *span = number;
+            true
+        }
+        None => false,
+    }
+}

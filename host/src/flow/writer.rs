@@ -1,0 +1,347 @@
+//! The writer's thread: waits for the workers' outcomes, routes them, and takes the batch through the stages of the
+//! commit protocol. One batch at a time, in the order in which they were sealed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use tracing::{error, info, warn};
+
+use super::Shared;
+use super::stages::{Batch, Stages};
+use crate::commit::{Abandon, Action, Commit, Event, Stage};
+use crate::config::OnError;
+use crate::health::Beat;
+use crate::outcome::{Ruling, Transformed};
+use crate::router::{self, Routed};
+use crate::runtime::{Job, Pool};
+use crate::sinks::backoff;
+use crate::source::reader::Request;
+use crate::source::{Partition, Sealed, SealedSpan};
+
+/// How often a wait looks up: for the beat, for revoked partitions, for shutdown.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The writer of one flow.
+pub struct Writer {
+    pub shared: Arc<Shared>,
+    pub sealed: Receiver<Sealed>,
+    pub requests: Sender<Request>,
+    pub pool: Arc<Pool>,
+    /// Give up what is not through yet.
+    pub abandon: Arc<AtomicBool>,
+    pub stages: Stages,
+    pub silence: Silence,
+}
+
+/// Why the writer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The reader has ended and every batch is through or given up.
+    Drained,
+    /// A module or a rule wants an operator.
+    Stopped(String),
+    /// Another process runs under our name.
+    Fenced(String),
+}
+
+/// What became of one batch.
+enum Outcome {
+    Through,
+    GivenUp,
+    Stop(String),
+    Fenced(String),
+}
+
+impl Writer {
+    /// Runs until the reader has ended or the flow has to stop.
+    pub fn run(mut self, beat: &Beat) -> End {
+        loop {
+            beat.tick();
+            let sealed = match self.sealed.recv_timeout(LOOK) {
+                Ok(sealed) => sealed,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return End::Drained,
+            };
+            let keys: Vec<(Partition, u64)> = sealed.spans.iter().map(key).collect();
+            let outcome = self.process(sealed, beat);
+            self.shared.ownership.end(keys.iter().map(|(partition, epoch)| (partition, *epoch)));
+            match outcome {
+                Outcome::Through | Outcome::GivenUp => {}
+                Outcome::Stop(reason) => return End::Stopped(reason),
+                Outcome::Fenced(reason) => return End::Fenced(reason),
+            }
+        }
+    }
+
+    fn process(&mut self, sealed: Sealed, beat: &Beat) -> Outcome {
+        let records: usize = sealed.slices.iter().map(|(_, slice)| slice.len()).sum();
+        let Some(outcomes) = self.outcomes(&sealed, beat) else { return Outcome::GivenUp };
+        let names: Vec<&str> = self.shared.sinks.iter().map(|sink| sink.name()).collect();
+        let stop_on_error = self.shared.on_error == OnError::Stop;
+        let mut routed = router::route(&sealed.slices, outcomes, &names, stop_on_error);
+        let mut spans = sealed.spans.clone();
+        let stop = stop_reason(&routed, &spans);
+        let mut cut: Vec<_> = spans.iter().map(|sealed| sealed.span.clone()).collect();
+        routed.cut_at_stops(&mut cut);
+        spans.iter_mut().zip(cut).for_each(|(sealed, span)| sealed.span = span);
+        let tally = Tally::of(&routed, records);
+        let mut batch = Batch::new(&self.shared, sealed, spans, routed);
+        match (self.drive(&mut batch, beat), stop) {
+            (Outcome::Through, Some(reason)) => Outcome::Stop(reason),
+            (Outcome::Through, None) => {
+                self.count(&batch, &tally);
+                Outcome::Through
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// Collects the outcomes of all slices; slices whose module asks for another attempt are run again until it does
+    /// not. `None` where the batch is given up meanwhile.
+    fn outcomes(&self, sealed: &Sealed, beat: &Beat) -> Option<Vec<Transformed>> {
+        let mut outcomes: Vec<Option<Transformed>> = sealed.slices.iter().map(|_| None).collect();
+        self.collect(&sealed.outcomes, &mut outcomes, beat)?;
+        let key = format!("flow {} retry", self.shared.name);
+        let mut attempt = 0;
+        loop {
+            let again: Vec<(usize, String)> =
+                outcomes.iter().enumerate().filter_map(|(i, o)| Some((i, retry_reason(o.as_ref()?)?))).collect();
+            let Some((_, reason)) = again.first() else {
+                if attempt > 0 {
+                    self.shared.health.solved(&key);
+                }
+                return outcomes.into_iter().collect();
+            };
+            attempt += 1;
+            self.shared.retried("modules").inc();
+            self.shared.health.problem(&key, format!("a module asks for another attempt: {reason}"));
+            warn!(flow = %self.shared.name, attempt, "a module asks for another attempt of the batch: {reason}");
+            if !self.wait(backoff::next(attempt), beat, || sealed.spans.iter().any(|s| self.holds(s))) {
+                return None;
+            }
+            let (reply, replies) = crossbeam_channel::unbounded();
+            for (index, _) in &again {
+                outcomes[*index] = None;
+                let (slice, chain) = (sealed.slices[*index].1.clone(), sealed.chain.clone());
+                self.pool.submit(Job { slice, chain, index: *index, reply: reply.clone() });
+            }
+            self.collect(&replies, &mut outcomes, beat)?;
+        }
+    }
+
+    fn collect(
+        &self,
+        replies: &Receiver<(usize, Transformed)>,
+        outcomes: &mut [Option<Transformed>],
+        beat: &Beat,
+    ) -> Option<()> {
+        let mut missing = outcomes.iter().filter(|outcome| outcome.is_none()).count();
+        while missing > 0 {
+            beat.tick();
+            match replies.recv_timeout(LOOK) {
+                Ok((index, outcome)) => {
+                    outcomes[index] = Some(outcome);
+                    missing -= 1;
+                }
+                Err(RecvTimeoutError::Timeout) if !self.abandon.load(Ordering::Relaxed) => {}
+                Err(_) => return None,
+            }
+        }
+        Some(())
+    }
+
+    /// Takes a batch through its stages, whatever happens on the way.
+    fn drive(&mut self, batch: &mut Batch, beat: &Beat) -> Outcome {
+        let (sql, documents) = self.shared.sinks_by_kind();
+        let mut commit = Commit::new(&sql, &documents);
+        let mut action = commit.start();
+        loop {
+            beat.tick();
+            action = match action {
+                Action::Run(stage) => {
+                    let event = match self.revoked(batch) {
+                        Some(event) => event,
+                        None => self.run_stage(stage, batch),
+                    };
+                    match event {
+                        StageEvent::Commit(event) => commit.on(event),
+                        StageEvent::Stop(reason) => return Outcome::Stop(reason),
+                    }
+                }
+                Action::RetryLater(stage, attempt) => {
+                    let owned = |batch: &Batch| batch.spans.iter().all(|sealed| self.holds(sealed));
+                    if self.wait(backoff::next(attempt), beat, || owned(batch)) || !owned(batch) {
+                        Action::Run(stage)
+                    } else {
+                        commit.on(Event::Stop)
+                    }
+                }
+                Action::Finished => return Outcome::Through,
+                Action::Abandon(why) => return self.give_up(batch, why),
+            };
+        }
+    }
+
+    fn run_stage(&mut self, stage: Stage, batch: &mut Batch) -> StageEvent {
+        match self.stages.run(&self.shared, stage, batch) {
+            Ok(event) => StageEvent::Commit(event),
+            Err(reason) => StageEvent::Stop(reason),
+        }
+    }
+
+    /// Notices partitions that are not ours any more and takes them out of the batch.
+    fn revoked(&self, batch: &mut Batch) -> Option<StageEvent> {
+        let keep: Vec<bool> = batch.spans.iter().map(|sealed| self.holds(sealed)).collect();
+        if keep.iter().all(|kept| *kept) {
+            return None;
+        }
+        if keep.iter().all(|kept| !kept) {
+            return Some(StageEvent::Commit(Event::AllRevoked));
+        }
+        batch.keep(&keep);
+        Some(StageEvent::Commit(Event::SomeRevoked))
+    }
+
+    fn give_up(&self, batch: &Batch, why: Abandon) -> Outcome {
+        let partitions: Vec<Partition> = batch.spans.iter().map(|sealed| key(sealed).0).collect();
+        let names = crate::source::consumer::list(partitions.iter());
+        match why {
+            Abandon::Revoked => info!(flow = %self.shared.name, partitions = %names, "batch left to the new owner"),
+            Abandon::Stopped => info!(flow = %self.shared.name, partitions = %names, "batch given up uncommitted"),
+            Abandon::Fenced => {
+                let name = &self.shared.name;
+                return Outcome::Fenced(format!("flow {name}: another host runs with the same [host] instance"));
+            }
+            Abandon::Reread => {
+                warn!(flow = %self.shared.name, partitions = %names, "reading again from what is committed");
+                let renewed = batch.spans.iter().filter_map(|sealed| {
+                    let (partition, epoch) = key(sealed);
+                    let epoch = self.shared.ownership.renew(&partition, epoch)?;
+                    Some((partition, epoch))
+                });
+                // The reader outlives the batches that it has sealed unless the flow is ending.
+                drop(self.requests.send(Request::Reread(renewed.collect())));
+            }
+        }
+        Outcome::GivenUp
+    }
+
+    /// Waits; true when the time is over, false when the batch is to be given up or `while_owned` fails.
+    fn wait(&self, time: Duration, beat: &Beat, while_owned: impl Fn() -> bool) -> bool {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            beat.tick();
+            if self.abandon.load(Ordering::Relaxed) || !while_owned() {
+                return false;
+            }
+            std::thread::sleep(LOOK.min(deadline.saturating_duration_since(Instant::now())));
+        }
+        true
+    }
+
+    fn holds(&self, sealed: &SealedSpan) -> bool {
+        let (partition, epoch) = key(sealed);
+        self.shared.ownership.holds(&partition, epoch)
+    }
+
+    fn count(&mut self, batch: &Batch, tally: &Tally) {
+        let shared = &self.shared;
+        for (span, slice) in &batch.slices {
+            shared.read(&batch.spans[*span].span.topic).inc_by(slice.len() as u64);
+        }
+        for (reason, count) in &tally.filtered {
+            shared.filtered(reason).inc_by(*count);
+        }
+        for verdict in batch.decisions.all() {
+            match shared.on_error {
+                OnError::Skip => shared.filtered(verdict.code.as_str()).inc(),
+                OnError::DeadLetter | OnError::Stop => shared.dead(verdict.code.as_str()).inc(),
+            };
+        }
+        shared.metrics.module_traps.get_or_create(&shared.by_flow()).inc_by(tally.traps);
+        shared.metrics.records_slow.get_or_create(&shared.by_flow()).inc_by(tally.slow);
+        shared.metrics.batches.get_or_create(&shared.by_flow()).inc();
+        self.silence.add(&shared.name, tally);
+    }
+}
+
+/// What a stage means for the batch or for the flow.
+enum StageEvent {
+    Commit(Event),
+    /// The flow has to stop.
+    Stop(String),
+}
+
+/// Figures of a batch for the metrics.
+struct Tally {
+    records: u64,
+    outputs: u64,
+    dead: u64,
+    filtered: Vec<(Arc<str>, u64)>,
+    traps: u64,
+    slow: u64,
+}
+
+impl Tally {
+    fn of(routed: &Routed, records: usize) -> Self {
+        Tally {
+            records: records as u64,
+            outputs: (routed.sinks.iter().map(Vec::len).sum::<usize>() + routed.kafka.len()) as u64,
+            dead: routed.verdicts.len() as u64,
+            filtered: routed.filtered.iter().map(|(reason, count)| (reason.clone(), *count)).collect(),
+            traps: routed.traps,
+            slow: routed.slow,
+        }
+    }
+}
+
+/// Says aloud when a flow consumes and nothing comes out: the most common mistake in a new transform.
+#[derive(Debug)]
+pub struct Silence {
+    consumed: u64,
+    emitted: u64,
+    next: u64,
+}
+
+impl Default for Silence {
+    fn default() -> Self {
+        Silence { consumed: 0, emitted: 0, next: 100 }
+    }
+}
+
+impl Silence {
+    fn add(&mut self, flow: &str, tally: &Tally) {
+        self.consumed += tally.records;
+        self.emitted += tally.outputs + tally.dead;
+        if self.emitted > 0 || self.consumed < self.next {
+            return;
+        }
+        while self.next <= self.consumed {
+            self.next *= 10;
+        }
+        let reasons: Vec<String> = tally.filtered.iter().map(|(reason, n)| format!("{reason}: {n}")).collect();
+        warn!(flow, "consumed {}, emitted 0; of the last batch were filtered: {}", self.consumed, reasons.join(", "));
+    }
+}
+
+fn key(sealed: &SealedSpan) -> (Partition, u64) {
+    ((sealed.span.topic.clone(), sealed.span.partition), sealed.epoch)
+}
+
+fn retry_reason(outcome: &Transformed) -> Option<String> {
+    outcome.verdicts.iter().find_map(|verdict| match &verdict.ruling {
+        Ruling::Retry { message } => Some(format!("module {}: {message}", verdict.module)),
+        _ => None,
+    })
+}
+
+/// Why the flow has to stop after this batch, with the first record that it must not pass.
+fn stop_reason(routed: &Routed, spans: &[SealedSpan]) -> Option<String> {
+    let (span, offset, reason) = routed.stops.iter().min_by_key(|(span, offset, _)| (*span, *offset))?;
+    let span = &spans[*span].span;
+    let words = format!("stopped before {}/{}/{offset}: {reason}", span.topic, span.partition);
+    error!("{words}");
+    Some(words)
+}

@@ -1,0 +1,107 @@
+//! Which topics exist, and creating those that do not.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::Producer as _;
+use tracing::info;
+
+use super::producer::Producer;
+use super::{PATIENCE, PublishError, Settings};
+
+/// Time for a new topic to show up.
+const SHOWS_UP: Duration = Duration::from_secs(10);
+/// Longest name of a topic.
+const NAME_BYTES: usize = 249;
+
+/// Whether Kafka allows this name.
+pub(super) fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !matches!(name, "" | "." | "..") && name.len() <= NAME_BYTES && name.bytes().all(allowed)
+}
+
+/// Makes sure that topics exist; those that do are remembered in `existing`.
+pub(super) fn ensure(
+    producer: &Producer,
+    settings: &Settings,
+    wanted: &[&(String, i32)],
+    existing: &mut HashSet<String>,
+) -> Result<(), PublishError> {
+    // All topics are asked for: a question for a missing one would create it on some clusters, with their defaults.
+    existing.extend(names(producer)?);
+    let missing: Vec<&(String, i32)> = wanted.iter().copied().filter(|(topic, _)| !existing.contains(topic)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !settings.create_topics {
+        let names: Vec<&str> = missing.iter().map(|(topic, _)| topic.as_str()).collect();
+        return Err(PublishError::Operator(format!(
+            "topic {} does not exist and [kafka] create_topics is false: create it",
+            names.join(", ")
+        )));
+    }
+    create(settings, &missing)?;
+    let begun = Instant::now();
+    while begun.elapsed() < SHOWS_UP {
+        existing.extend(names(producer)?);
+        if missing.iter().all(|(topic, _)| existing.contains(topic)) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(PublishError::Wait("a topic was created, but the brokers do not show it yet".into()))
+}
+
+fn names(producer: &Producer) -> Result<Vec<String>, PublishError> {
+    let metadata = producer.client().client().fetch_metadata(None, PATIENCE);
+    let metadata =
+        metadata.map_err(|cause| PublishError::Wait(format!("could not read the list of topics: {cause}")))?;
+    Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+}
+
+fn create(settings: &Settings, missing: &[&(String, i32)]) -> Result<(), PublishError> {
+    let failed = |cause: String| PublishError::Wait(format!("could not create topics: {cause}"));
+    let config = settings.admin();
+    let admin: AdminClient<DefaultClientContext> = config.create().map_err(|cause| failed(cause.to_string()))?;
+    // A count of -1 is the brokers' default.
+    let topics: Vec<NewTopic<'_>> = missing
+        .iter()
+        .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(-1)))
+        .collect();
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|cause| failed(cause.to_string()))?;
+    let results =
+        runtime.block_on(admin.create_topics(&topics, &options)).map_err(|cause| failed(cause.to_string()))?;
+    for result in results {
+        match result {
+            Ok(topic) => info!(topic, "topic created"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((
+                topic,
+                code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed),
+            )) => {
+                return Err(PublishError::Operator(format!(
+                    "could not create topic {topic}: {code}; create it, or grant Create"
+                )));
+            }
+            Err((topic, code)) => return Err(failed(format!("{topic}: {code}"))),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn only_kafkas_names_are_names() {
+        assert!(is_name("orders_eu.v1-2"));
+        for name in ["", ".", "..", "a b", "ü", "a/b", &"x".repeat(250)] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Outputs, dead letters and offsets in one transaction. It lives for milliseconds and never waits for another sink;
+//! whenever its end is unknown the producer is given up rather than trusted.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::error::{KafkaError, RDKafkaError, RDKafkaErrorCode};
+use rdkafka::producer::Producer as _;
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{debug, warn};
+
+use super::attempt::{failure, not_sent};
+use super::message::Message;
+use super::producer::Producer;
+use super::{PublishError, TransactionCommit};
+
+/// For one request to the coordinator.
+const REQUEST: Duration = Duration::from_secs(5);
+/// For the acknowledgements of a transaction: below its time-out.
+const DELIVERY: Duration = Duration::from_secs(12);
+/// For retriable answers to one call.
+const RETRIES: Duration = Duration::from_secs(10);
+/// Between two of them.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Registers the transactional id, which ends whatever its predecessor left open. Nothing to do without one.
+pub(super) fn init(producer: &Producer, deadline: Duration) -> Result<(), PublishError> {
+    if !producer.transactional {
+        return Ok(());
+    }
+    producer.client().init_transactions(deadline).map_err(|cause| match transaction_error(&cause) {
+        Some(error) if is_fenced(error) => PublishError::Fenced(format!("could not begin transactions: {cause}")),
+        Some(error) if error.code() == RDKafkaErrorCode::TransactionalIdAuthorizationFailed => PublishError::Operator(
+            format!("could not begin transactions: {cause}; grant Write on the transactional id"),
+        ),
+        _ => PublishError::Wait(format!("could not begin transactions: {cause}")),
+    })
+}
+
+/// Runs one transaction to its end.
+pub(super) fn run(
+    producer: &Producer,
+    messages: &[Message<'_>],
+    commit: &TransactionCommit<'_>,
+) -> Result<(), PublishError> {
+    producer.begin();
+    let client = producer.client();
+    client
+        .begin_transaction()
+        .map_err(|cause| PublishError::Unknown(format!("could not begin a transaction: {cause}")))?;
+    let filled = fill(producer, messages).and_then(|()| send_offsets(producer, commit));
+    if let Err(error) = filled {
+        return Err(abort(producer, error));
+    }
+    match retried(|| client.commit_transaction(RETRIES)) {
+        Ok(()) => Ok(()),
+        Err(cause) => match transaction_error(&cause) {
+            Some(error) if error.txn_requires_abort() => {
+                let words = format!("a transaction was not committed: {cause}");
+                Err(abort(producer, by_code(error.code(), words)))
+            }
+            Some(error) if is_fenced(error) => Err(PublishError::Fenced(format!("fenced: {cause}"))),
+            _ => Err(PublishError::Unknown(format!("the outcome of a transaction is unknown: {cause}"))),
+        },
+    }
+}
+
+fn fill(producer: &Producer, messages: &[Message<'_>]) -> Result<(), PublishError> {
+    for message in messages {
+        producer.send(message, DELIVERY).map_err(|cause| not_sent(message, &cause))?;
+    }
+    producer.wait(DELIVERY);
+    if let Some((place, code)) = producer.first_failure() {
+        return Err(failure(code, messages[place].item));
+    }
+    match producer.outstanding() {
+        0 => Ok(()),
+        left => Err(PublishError::Wait(format!("{left} records of a transaction were not acknowledged in time"))),
+    }
+}
+
+fn send_offsets(producer: &Producer, commit: &TransactionCommit<'_>) -> Result<(), PublishError> {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition, offset, metadata) in commit.offsets {
+        let mut element = list.add_partition(topic, *partition);
+        element.set_metadata(metadata.clone());
+        element.set_offset(Offset::Offset(*offset)).map_err(|cause| PublishError::Wait(cause.to_string()))?;
+    }
+    retried(|| producer.client().send_offsets_to_transaction(&list, commit.group, REQUEST)).map_err(|cause| {
+        let words = format!("could not add the offsets to a transaction: {cause}");
+        match transaction_error(&cause) {
+            Some(error) if is_fenced(error) => PublishError::Fenced(words),
+            Some(error) => by_code(error.code(), words),
+            None => PublishError::Wait(words),
+        }
+    })
+}
+
+/// Aborts, and says what it was for; a producer that cannot even abort is given up.
+fn abort(producer: &Producer, error: PublishError) -> PublishError {
+    if matches!(error, PublishError::Fenced(_)) {
+        return error;
+    }
+    debug!("a transaction is aborted");
+    match retried(|| producer.client().abort_transaction(RETRIES)) {
+        Ok(()) => error,
+        Err(cause) => match transaction_error(&cause) {
+            Some(fenced) if is_fenced(fenced) => PublishError::Fenced(format!("fenced: {cause}")),
+            _ => {
+                warn!("a transaction could not be aborted, its producer is replaced: {cause}");
+                PublishError::Unknown(format!("{}; it could not be aborted: {cause}", error.words()))
+            }
+        },
+    }
+}
+
+/// Repeats a call for as long as its answer is that it may be repeated.
+fn retried(call: impl Fn() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
+    let begun = Instant::now();
+    loop {
+        match call() {
+            Err(cause)
+                if transaction_error(&cause).is_some_and(RDKafkaError::is_retriable) && begun.elapsed() < RETRIES =>
+            {
+                std::thread::sleep(AGAIN);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn transaction_error(cause: &KafkaError) -> Option<&RDKafkaError> {
+    match cause {
+        KafkaError::Transaction(error) => Some(error),
+        _ => None,
+    }
+}
+
+fn is_fenced(error: &RDKafkaError) -> bool {
+    use RDKafkaErrorCode as E;
+    error.is_fatal() && matches!(error.code(), E::Fenced | E::ProducerFenced | E::InvalidProducerEpoch)
+}
+
+/// What an abortable error means for the batch.
+fn by_code(code: RDKafkaErrorCode, words: String) -> PublishError {
+    use RDKafkaErrorCode as E;
+    match code {
+        E::IllegalGeneration | E::UnknownMemberId | E::FencedInstanceId | E::RebalanceInProgress => {
+            PublishError::StaleGeneration(words)
+        }
+        E::GroupAuthorizationFailed | E::TopicAuthorizationFailed => PublishError::Operator(words),
+        _ => PublishError::Wait(words),
+    }
+}

@@ -1,0 +1,181 @@
+//! From a batch's outputs to runs of operations that one command can carry: pure. Within a collection the order is
+//! kept: a run ends where the kind of operation changes or an `_id` occurs again, since a command is unordered inside.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::document::{Document, Flaw, Value, id};
+use crate::config::{Mode, Table};
+use crate::outcome::{Code, Operation, Output};
+use crate::sinks::{Refusal, SinkBatch};
+
+/// A collection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Namespace {
+    pub(super) database: String,
+    pub(super) collection: String,
+}
+
+/// Which command carries an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// What an insert does where its `_id` is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clash {
+    /// The `_id` is the source id: it was this output, in an earlier attempt.
+    Ours,
+    /// The author's `_id`: an equal document was this output, another one is somebody else's.
+    Compare,
+    /// Whoever it was, it stays.
+    Leave,
+}
+
+/// One operation on one document.
+#[derive(Clone, Debug)]
+pub(super) struct Op {
+    /// Index of the batch's item.
+    pub(super) item: usize,
+    pub(super) id: Value,
+    /// The document of an insert, the change of an update; empty for a delete.
+    pub(super) body: Vec<u8>,
+    /// Insert where there is nothing to update.
+    pub(super) upsert: bool,
+    pub(super) clash: Clash,
+}
+
+/// Operations of one kind on different documents of one collection.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) namespace: Namespace,
+    pub(super) kind: Kind,
+    pub(super) ops: Vec<Op>,
+}
+
+/// What is to be done for a batch, and what cannot be.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// In order; runs of different collections may be carried out in any.
+    pub(super) runs: Vec<Run>,
+    pub(super) refused: Vec<Refusal>,
+}
+
+impl Namespace {
+    /// `db.collection`.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let (database, collection) = name.split_once('.')?;
+        let legal_database = (1..=63).contains(&database.len())
+            && !database.contains(['/', '\\', ' ', '"', '$', '*', '<', '>', ':', '|', '?', '\0']);
+        let legal_collection = !collection.is_empty()
+            && name.len() <= 255
+            && !collection.contains(['$', '\0'])
+            && !collection.starts_with("system.")
+            && !collection.starts_with('.');
+        (legal_database && legal_collection)
+            .then(|| Namespace { database: database.to_owned(), collection: collection.to_owned() })
+    }
+}
+
+impl std::fmt::Display for Namespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.database, self.collection)
+    }
+}
+
+/// How a collection is written, by its full name or its name within the database.
+pub(super) fn settings<'t>(tables: &'t BTreeMap<String, Table>, destination: &str) -> Option<&'t Table> {
+    let short = || destination.split_once('.').and_then(|(_, collection)| tables.get(collection));
+    tables.get(destination).or_else(short)
+}
+
+/// Plans a batch.
+pub(super) fn plan(batch: &SinkBatch, tables: &BTreeMap<String, Table>) -> Plan {
+    let mut plan = Plan::default();
+    let mut open: HashMap<Namespace, Open> = HashMap::new();
+    for (item, output) in batch.items.iter().map(|item| &item.output).enumerate() {
+        let destination = output.destination();
+        let planned = Namespace::parse(&destination).ok_or_else(|| no_collection(&destination)).and_then(|namespace| {
+            let mode = settings(tables, &destination).map_or(Mode::Insert, |table| table.mode);
+            let source_id = || batch.source_id(&batch.items[item]);
+            Ok((namespace, operation(item, output, mode, source_id)?))
+        });
+        match planned {
+            Ok((namespace, (kind, op))) => plan.add(&mut open, namespace, kind, op),
+            Err(Flaw { code, message }) => plan.refused.push(Refusal { item, code, message }),
+        }
+    }
+    plan
+}
+
+/// The run of a collection that may still take operations.
+struct Open {
+    run: usize,
+    ids: HashSet<Value>,
+}
+
+impl Plan {
+    fn add(&mut self, open: &mut HashMap<Namespace, Open>, namespace: Namespace, kind: Kind, op: Op) {
+        let identity = op.id.identity();
+        if let Some(current) = open.get_mut(&namespace)
+            && self.runs[current.run].kind == kind
+            && current.ids.insert(identity.clone())
+        {
+            self.runs[current.run].ops.push(op);
+            return;
+        }
+        open.insert(namespace.clone(), Open { run: self.runs.len(), ids: HashSet::from([identity]) });
+        self.runs.push(Run { namespace, kind, ops: vec![op] });
+    }
+}
+
+fn no_collection(destination: &str) -> Flaw {
+    let message =
+        format!("`{}` is not the name of a collection: write `db.collection`", super::document::shown(destination));
+    // The code that the server has for it.
+    Flaw { code: Code::sink("mongo", 73), message }
+}
+
+fn operation(item: usize, output: &Output, mode: Mode, source_id: impl FnOnce() -> String) -> Result<(Kind, Op), Flaw> {
+    let operation = match (output.operation, mode) {
+        (Operation::Write, Mode::Upsert) => Operation::Upsert,
+        (Operation::Write, Mode::Ignore) => Operation::Ignore,
+        (Operation::Write, Mode::Update) => Operation::Update,
+        (operation, _) => operation,
+    };
+    let key = output.key.as_deref().map(id).transpose()?;
+    let op = |id, body, upsert, clash| Op { item, id, body, upsert, clash };
+    if operation == Operation::Delete {
+        let id = key.ok_or_else(|| Flaw::decode("a delete needs the document's _id as its key"))?;
+        return Ok((Kind::Delete, op(id, Vec::new(), false, Clash::Leave)));
+    }
+    let bytes = output.value.as_deref().ok_or_else(|| Flaw::decode("there is no document: the value is NULL"))?;
+    let mut document = Document::parse(bytes)?;
+    let own = key.or_else(|| document.id.take());
+    let clash = match (operation, &own) {
+        (Operation::Ignore, _) => Clash::Leave,
+        (_, Some(_)) => Clash::Compare,
+        (_, None) => Clash::Ours,
+    };
+    let id = match own {
+        Some(id) => id,
+        None if operation == Operation::Update => {
+            return Err(Flaw::decode("an update needs the document's _id, as its key or in the document"));
+        }
+        None => Value::string(&source_id()),
+    };
+    if let Some(flaw) = document.flaw_in_size(&id) {
+        return Err(flaw);
+    }
+    Ok(match operation {
+        Operation::Upsert => (Kind::Update, op(id.clone(), document.set(&id), true, clash)),
+        Operation::Update => (Kind::Update, op(id.clone(), document.set(&id), false, clash)),
+        Operation::Replace => (Kind::Update, op(id.clone(), document.with_id(&id), true, clash)),
+        _ => (Kind::Insert, op(id.clone(), document.with_id(&id), false, clash)),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The connection to the server: made at first use, and every call ends in bounded time. Nothing that is said here
+//! holds the URL.
+
+use std::time::Duration;
+
+use mongodb::Client;
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::error::{Error, Result as MongoResult};
+use mongodb::options::{ClientOptions, ConnectionString};
+use tokio::sync::OnceCell;
+
+use super::errors::{self, Verdict};
+use super::plan::Namespace;
+use crate::config::Secret;
+use crate::sinks::SinkError;
+
+/// Time until a server must be found, and for each step of a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Time for one call, with the time that the server itself takes to give up a write.
+const CALL: Duration = Duration::from_secs(30);
+
+/// A server or replica set.
+pub(super) struct Server {
+    /// The sink's name, for people.
+    sink: String,
+    url: Secret,
+    hosts: String,
+    client: OnceCell<Client>,
+}
+
+/// Why a call failed.
+pub(super) enum CallError {
+    Server(Error),
+    /// No answer in time.
+    Silent,
+}
+
+impl Server {
+    /// Reads the URL; connects to nothing.
+    pub(super) fn new(sink: &str, url: &Secret) -> Result<Self, String> {
+        let parsed = ConnectionString::parse(url.expose())
+            // The driver's words can quote a part of the URL.
+            .map_err(|_| "no valid MongoDB URL; write mongodb://user:password@host:port/".to_owned())?;
+        let hosts = match parsed.host_info {
+            mongodb::options::HostInfo::HostIdentifiers(hosts) => {
+                hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+            }
+            mongodb::options::HostInfo::DnsRecord(name) => name,
+            _ => "its hosts".into(),
+        };
+        Ok(Server { sink: sink.to_owned(), url: url.clone(), hosts, client: OnceCell::new() })
+    }
+
+    /// The sink's name.
+    pub(super) fn name(&self) -> &str {
+        &self.sink
+    }
+
+    /// Runs a command.
+    pub(super) async fn run(&self, database: &str, command: RawDocumentBuf) -> Result<Document, CallError> {
+        let call = async { self.client().await?.database(database).run_raw_command(command).await };
+        bounded(call).await
+    }
+
+    /// The documents with these ids.
+    pub(super) async fn find(&self, namespace: &Namespace, filter: Document) -> Result<Vec<RawDocumentBuf>, CallError> {
+        let call = async {
+            let database = self.client().await?.database(&namespace.database);
+            let mut cursor = database.collection::<RawDocumentBuf>(&namespace.collection).find(filter).await?;
+            let mut found = Vec::new();
+            while cursor.advance().await? {
+                found.push(cursor.current().to_owned());
+            }
+            Ok(found)
+        };
+        bounded(call).await
+    }
+
+    /// Whether the collection exists.
+    pub(super) async fn has(&self, namespace: &Namespace) -> Result<bool, CallError> {
+        let call = async {
+            let database = self.client().await?.database(&namespace.database);
+            let names = database.list_collection_names().filter(doc! { "name": &namespace.collection }).await?;
+            Ok(names.contains(&namespace.collection))
+        };
+        bounded(call).await
+    }
+
+    /// The error of a call as the flow hears it: what was attempted, where, why, and what to do.
+    pub(super) fn error(&self, what: &str, error: &CallError) -> SinkError {
+        let Server { sink, hosts, .. } = self;
+        match error {
+            CallError::Silent => {
+                let seconds = CALL.as_secs();
+                SinkError::wait(format!("sink {sink}: could not {what} at {hosts}: no answer within {seconds} s"))
+            }
+            CallError::Server(error) => {
+                let words = format!("sink {sink}: could not {what} at {hosts}: {}", error.kind);
+                match errors::of_command(error) {
+                    Verdict::Wait => SinkError::wait(words),
+                    Verdict::Operator | Verdict::Data(_) => {
+                        SinkError::operator(format!("{words}: {}", errors::advice(errors::code(error))))
+                    }
+                }
+            }
+        }
+    }
+
+    async fn client(&self) -> MongoResult<&Client> {
+        self.client.get_or_try_init(|| connect(self.url.expose())).await
+    }
+}
+
+async fn connect(url: &str) -> MongoResult<Client> {
+    let mut options = ClientOptions::parse(url).await?;
+    options.app_name.get_or_insert_with(|| "wasmill".into());
+    options.server_selection_timeout.get_or_insert(CONNECT);
+    options.connect_timeout.get_or_insert(CONNECT);
+    Client::with_options(options)
+}
+
+async fn bounded<T>(call: impl Future<Output = MongoResult<T>>) -> Result<T, CallError> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(result) => result.map_err(CallError::Server),
+        Err(_) => Err(CallError::Silent),
+    }
+}

@@ -1,0 +1,200 @@
+//! Carries out a plan. After an error the whole batch is written again, so every operation must bear repetition:
+//! inserts by their `_id`, the others because they end in the same state when they are repeated in order. A guard
+//! against a late writer of an older batch belongs into the query of `command::put_query`.
+
+use std::collections::HashMap;
+
+use mongodb::bson::{Bson, Document as BsonDocument, RawDocumentBuf, doc};
+
+use super::command::{self, OpError, Reply};
+use super::document::Value;
+use super::errors::{self, DUPLICATE_KEY, Verdict};
+use super::plan::{Clash, Kind, Namespace, Op, Plan, Run};
+use super::server::{CallError, Server};
+use crate::outcome::Code;
+use crate::sinks::limiter::Limiter;
+use crate::sinks::{Refusal, SinkError, Written};
+
+/// Ids that are looked up in one go.
+const LOOK_UP: usize = 500;
+
+/// A plan on its way to the server.
+pub(super) struct Write<'a> {
+    pub(super) server: &'a Server,
+    pub(super) limiter: &'a Limiter,
+}
+
+impl Write<'_> {
+    /// Carries out everything, in order.
+    pub(super) async fn carry_out(&self, plan: Plan) -> Result<Written, SinkError> {
+        let mut written = Written { refused: plan.refused, ..Written::default() };
+        for run in &plan.runs {
+            for chunk in command::chunks(&run.ops, self.limiter.smooth_batch().unwrap_or(usize::MAX)) {
+                self.limiter.take(chunk.len()).await;
+                self.chunk(run, &run.ops[chunk], &mut written).await?;
+            }
+        }
+        written.refused.sort_by_key(|refusal| refusal.item);
+        Ok(written)
+    }
+
+    /// One command's worth; where the server refuses the command for one of its documents, in halves.
+    async fn chunk(&self, run: &Run, ops: &[Op], written: &mut Written) -> Result<(), SinkError> {
+        let mut parts = vec![ops];
+        while let Some(ops) = parts.pop() {
+            match self.command(run, ops).await {
+                Ok(reply) => self.settle(run, ops, reply, written).await?,
+                Err(CallError::Server(error)) => match (errors::of_command(&error), ops) {
+                    (Verdict::Data(code), [op]) => {
+                        let words = errors::words(code, &error.kind.to_string());
+                        written.refused.push(refusal(op, code, words));
+                    }
+                    (Verdict::Data(_), ops) => {
+                        let (first, second) = ops.split_at(ops.len() / 2);
+                        parts.extend([second, first]);
+                    }
+                    _ => return Err(self.failed(run, &CallError::Server(error))),
+                },
+                Err(silent) => return Err(self.failed(run, &silent)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn command(&self, run: &Run, ops: &[Op]) -> Result<Reply, CallError> {
+        let Namespace { database, collection } = &run.namespace;
+        let command = command::command(run.kind, collection, ops)
+            .map_err(|words| CallError::Server(mongodb::error::Error::custom(words)))?;
+        Ok(command::reply(&self.server.run(database, command).await?))
+    }
+
+    /// Sorts the operations that the server did not carry out.
+    async fn settle(&self, run: &Run, ops: &[Op], reply: Reply, written: &mut Written) -> Result<(), SinkError> {
+        if let Some(words) = reply.concern {
+            let what = format!("sink {}: {} was written but not confirmed", self.server.name(), run.namespace);
+            return Err(SinkError::wait(format!("{what} by a majority: {words}; it is written again")));
+        }
+        written.outputs += (ops.len() - reply.errors.len().min(ops.len())) as u64;
+        let mut clashes = Vec::new();
+        for error in &reply.errors {
+            let Some(op) = ops.get(error.index) else { continue };
+            match errors::of_operation(error.code) {
+                Verdict::Data(DUPLICATE_KEY) => clashes.push((op, error)),
+                Verdict::Data(code) => written.refused.push(refusal(op, code, errors::words(code, &error.message))),
+                Verdict::Wait => return Err(self.refused_operation(run, error, SinkError::wait)),
+                Verdict::Operator => return Err(self.refused_operation(run, error, SinkError::operator)),
+            }
+        }
+        match (run.kind, clashes.is_empty()) {
+            (_, true) => Ok(()),
+            (Kind::Insert, _) => self.settle_inserts(run, &clashes, written).await,
+            (Kind::Update | Kind::Delete, _) => self.settle_upserts(run, &clashes, written).await,
+        }
+    }
+
+    /// Inserts whose `_id` or other unique value is there already: done before, or refused.
+    async fn settle_inserts(
+        &self,
+        run: &Run,
+        clashes: &[(&Op, &OpError)],
+        written: &mut Written,
+    ) -> Result<(), SinkError> {
+        let unclear = clashes.iter().filter(|(op, error)| match error.on_id {
+            Some(on_id) => on_id && op.clash == Clash::Compare,
+            None => true,
+        });
+        let found = self.look_up(run, unclear.map(|(op, _)| *op)).await?;
+        for (op, error) in clashes {
+            let there = found.get(&op.id.identity());
+            let done = match (op.clash, error.on_id) {
+                (_, Some(false)) => false,
+                (Clash::Compare, _) => there.is_some_and(|there| is_same(there, &op.body)),
+                (Clash::Ours | Clash::Leave, Some(true)) => true,
+                (Clash::Ours | Clash::Leave, None) => there.is_some(),
+            };
+            if done {
+                continue;
+            }
+            let words = match there {
+                Some(_) => "another document with this _id is there already".into(),
+                None => errors::words(error.code, &error.message),
+            };
+            written.refused.push(refusal(op, error.code, words));
+        }
+        Ok(())
+    }
+
+    /// Two writers that upsert the same new `_id` can clash once; a value in another unique index clashes each time.
+    async fn settle_upserts(
+        &self,
+        run: &Run,
+        clashes: &[(&Op, &OpError)],
+        written: &mut Written,
+    ) -> Result<(), SinkError> {
+        for (op, _) in clashes {
+            let again = self.command(run, std::slice::from_ref(*op)).await.map_err(|error| self.failed(run, &error))?;
+            match again.errors.first().map(|error| (errors::of_operation(error.code), error)) {
+                None => written.outputs += 1,
+                Some((Verdict::Data(code), error)) => {
+                    written.refused.push(refusal(op, code, errors::words(code, &error.message)));
+                }
+                Some((_, error)) => return Err(self.refused_operation(run, error, SinkError::wait)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The documents that have the `_id` of these operations.
+    async fn look_up<'o>(
+        &self,
+        run: &Run,
+        ops: impl Iterator<Item = &'o Op>,
+    ) -> Result<HashMap<Value, RawDocumentBuf>, SinkError> {
+        let ids: Vec<Bson> = ops.filter_map(|op| bson(&op.id)).collect();
+        let mut found = HashMap::new();
+        for ids in ids.chunks(LOOK_UP) {
+            let filter = doc! { "_id": { "$in": ids } };
+            let documents = self.server.find(&run.namespace, filter).await.map_err(|error| self.failed(run, &error))?;
+            found.extend(documents.into_iter().filter_map(|document| Some((id_of(&document)?.identity(), document))));
+        }
+        Ok(found)
+    }
+
+    fn failed(&self, run: &Run, error: &CallError) -> SinkError {
+        self.server.error(&format!("write {}", run.namespace), error)
+    }
+
+    fn refused_operation(&self, run: &Run, error: &OpError, class: impl Fn(String) -> SinkError) -> SinkError {
+        let Run { namespace, .. } = run;
+        let OpError { code, message, .. } = error;
+        let words = format!("sink {}: could not write {namespace}: {message} (code {code})", self.server.name());
+        class(format!("{words}: {}", errors::advice(Some(*code))))
+    }
+}
+
+fn refusal(op: &Op, code: i32, message: String) -> Refusal {
+    Refusal { item: op.item, code: Code::sink("mongo", code), message }
+}
+
+fn id_of(document: &RawDocumentBuf) -> Option<Value> {
+    super::bson::document(document.as_bytes()).ok()?.id
+}
+
+/// A value as the driver has it.
+fn bson(value: &Value) -> Option<Bson> {
+    let mut bytes = Vec::new();
+    super::document::begin(&mut bytes);
+    super::document::put(&mut bytes, value.kind, "", &value.bytes);
+    super::document::end(&mut bytes, 0);
+    let mut document = BsonDocument::try_from(RawDocumentBuf::from_bytes(bytes).ok()?).ok()?;
+    document.remove("")
+}
+
+/// Whether a stored document is the one that was sent; the bytes differ where a server keeps a value in another form.
+fn is_same(there: &RawDocumentBuf, sent: &[u8]) -> bool {
+    let parsed = |raw: RawDocumentBuf| BsonDocument::try_from(raw).ok();
+    there.as_bytes() == sent
+        || parsed(there.clone())
+            .zip(RawDocumentBuf::from_bytes(sent.to_vec()).ok().and_then(parsed))
+            .is_some_and(|(there, sent)| there == sent)
+}

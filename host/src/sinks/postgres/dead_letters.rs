@@ -1,0 +1,90 @@
+//! Dead letters as rows of a table. Headers become a jsonb array of `[name, value]`, in order, where the value is base64
+//! or null; key and value stay bytes.
+
+use sqlx::postgres::PgArguments;
+
+use super::catalogue;
+use super::connection::Session;
+use super::errors::Failure;
+use super::progress::push;
+use crate::sinks::dead_letter::DeadLetter;
+use crate::sinks::sql::letters::{headers_json, storable};
+use crate::sinks::sql::names::{TableName, quote};
+
+/// Bytes of keys, values and headers per statement; a larger letter goes alone.
+const MOST_BYTES: usize = 8 << 20;
+/// Letters per statement.
+const MOST_LETTERS: usize = 5_000;
+
+const COLUMNS: &str = "id text PRIMARY KEY, flow text NOT NULL, topic text NOT NULL, \"partition\" int NOT NULL, \
+\"offset\" bigint NOT NULL, \"timestamp\" timestamptz, stage text NOT NULL, code text NOT NULL, message text NOT NULL, \
+module text NOT NULL, sink text NOT NULL, target text NOT NULL, key bytea, value bytea, headers jsonb NOT NULL, \
+at timestamptz NOT NULL DEFAULT now()";
+
+/// Creates the table where it is missing.
+pub(super) async fn ensure(session: &mut Session, table: &TableName) -> Result<(), Failure> {
+    let mut arguments = PgArguments::default();
+    push(&mut arguments, table.sql())?;
+    if !session.fetch("SELECT 1 WHERE to_regclass($1) IS NOT NULL", arguments).await?.is_empty() {
+        return Ok(());
+    }
+    let schema = table.schema.iter().map(|s| format!("CREATE SCHEMA IF NOT EXISTS {}; ", quote(s))).collect::<String>();
+    catalogue::create_own(session, &format!("{schema}CREATE TABLE IF NOT EXISTS {} ({COLUMNS})", table.sql())).await
+}
+
+/// Writes the letters; those whose id is there already are left alone. Each statement stands for itself: a repetition
+/// writes what is missing.
+pub(super) async fn write(session: &mut Session, table: &TableName, letters: &[DeadLetter]) -> Result<(), Failure> {
+    let sql = format!(
+        "INSERT INTO {} (id, flow, topic, stage, code, message, module, sink, target, \"partition\", \"offset\", \"timestamp\", key, value, headers) \
+         SELECT s.id, s.flow, s.topic, s.stage, s.code, s.message, s.module, s.sink, s.target, s.part, s.at, to_timestamp(s.time / 1000.0), s.key, s.value, s.headers::jsonb \
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
+         $10::int4[], $11::int8[], $12::int8[], $13::bytea[], $14::bytea[], $15::text[]) \
+         AS s(id, flow, topic, stage, code, message, module, sink, target, part, at, time, key, value, headers) ON CONFLICT (id) DO NOTHING",
+        table.sql()
+    );
+    let mut rest = letters;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(chunk(rest));
+        session.execute(&sql, bind(now)?).await?;
+        rest = later;
+    }
+    Ok(())
+}
+
+fn bind(letters: &[DeadLetter]) -> Result<PgArguments, Failure> {
+    let mut arguments = PgArguments::default();
+    let texts: [fn(&DeadLetter) -> &str; 9] = [
+        |l| &l.id,
+        |l| &l.flow,
+        |l| &l.topic,
+        |l| &l.stage,
+        |l| l.code.as_str(),
+        |l| &l.message,
+        |l| &l.module,
+        |l| &l.sink,
+        |l| &l.target,
+    ];
+    for text in texts {
+        push(&mut arguments, letters.iter().map(|l| storable(text(l))).collect::<Vec<_>>())?;
+    }
+    push(&mut arguments, letters.iter().map(|l| l.partition).collect::<Vec<i32>>())?;
+    push(&mut arguments, letters.iter().map(|l| l.offset).collect::<Vec<i64>>())?;
+    push(&mut arguments, letters.iter().map(|l| (l.timestamp >= 0).then_some(l.timestamp)).collect::<Vec<_>>())?;
+    push(&mut arguments, letters.iter().map(|l| l.key.as_deref()).collect::<Vec<_>>())?;
+    push(&mut arguments, letters.iter().map(|l| l.value.as_deref()).collect::<Vec<_>>())?;
+    push(&mut arguments, letters.iter().map(|l| headers_json(&l.headers)).collect::<Vec<_>>())?;
+    Ok(arguments)
+}
+
+/// How many letters fit into one statement, at least one.
+fn chunk(letters: &[DeadLetter]) -> usize {
+    let mut bytes = 0;
+    let fitting = letters.iter().take(MOST_LETTERS).take_while(|letter| {
+        bytes += letter.key.as_ref().map_or(0, |k| k.len())
+            + letter.value.as_ref().map_or(0, |v| v.len())
+            + letter.headers.encoded.len() * 2;
+        bytes <= MOST_BYTES
+    });
+    fitting.count().max(1)
+}

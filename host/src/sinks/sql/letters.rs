@@ -1,0 +1,53 @@
+//! How a dead letter's parts are stored in a table.
+
+use crate::outcome::Headers;
+use crate::record::decode_headers;
+
+/// A text without U+0000, which no text of PostgreSQL can hold: what is kept about a refusal must not be refused itself.
+pub fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+/// `[["name","dmFsdWU="],["other",null]]`.
+pub fn headers_json(headers: &Headers) -> String {
+    let headers = decode_headers(headers.count, &headers.encoded).unwrap_or_default();
+    let pairs: Vec<(String, Option<String>)> =
+        headers.into_iter().map(|(name, value)| (storable(name), value.map(base64))).collect();
+    serde_json::to_string(&pairs).expect("pairs of texts are JSON")
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for digit in 0..4 {
+            let index = (bits >> (18 - 6 * digit) & 63) as usize;
+            text.push(if digit <= chunk.len() { char::from(DIGITS[index]) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::put_header;
+
+    #[test]
+    fn base64_is_padded() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn headers_keep_order_null_and_awkward_names() {
+        let mut encoded = Vec::new();
+        put_header(&mut encoded, "a\"\0", Some(b"foo"));
+        put_header(&mut encoded, "b", None);
+        put_header(&mut encoded, "b", Some(b""));
+        let headers = Headers { count: 3, encoded: encoded.into() };
+        assert_eq!(headers_json(&headers), "[[\"a\\\"\u{fffd}\",\"Zm9v\"],[\"b\",null],[\"b\",\"\"]]");
+    }
+}

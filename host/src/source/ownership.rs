@@ -1,0 +1,165 @@
+//! Which partitions are ours, under which assignment, and how many batches of them are on their way. Shared between
+//! the source, which learns of rebalances, and the writer, which must not commit what it no longer owns.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Partition;
+
+/// The partitions of one flow.
+#[derive(Debug, Default)]
+pub struct Ownership {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    owned: HashMap<Partition, Owned>,
+    next_epoch: u64,
+    /// Sealed batches that are neither committed nor abandoned.
+    batches: usize,
+}
+
+#[derive(Debug)]
+struct Owned {
+    epoch: u64,
+    batches: usize,
+    /// The next offset to be committed; unknown until the partition is read.
+    committed: Option<i64>,
+}
+
+impl Ownership {
+    /// Takes over a partition; the epoch that is returned tells this assignment from every other.
+    pub fn assign(&self, partition: Partition) -> u64 {
+        let mut state = self.lock();
+        state.next_epoch += 1;
+        let epoch = state.next_epoch;
+        state.owned.insert(partition, Owned { epoch, batches: 0, committed: None });
+        epoch
+    }
+
+    /// Gives partitions up after waiting, at most `patience`, for their batches to be committed.
+    /// Returns those whose batches were not.
+    pub fn revoke(&self, partitions: &[Partition], patience: Duration) -> Vec<Partition> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.lock();
+        loop {
+            let busy: Vec<Partition> =
+                partitions.iter().filter(|p| state.owned.get(p).is_some_and(|o| o.batches > 0)).cloned().collect();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if busy.is_empty() || left.is_zero() {
+                partitions.iter().for_each(|partition| drop(state.owned.remove(partition)));
+                self.changed.notify_all();
+                return busy;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Whether the partition is still ours under this epoch.
+    pub fn holds(&self, partition: &Partition, epoch: u64) -> bool {
+        self.lock().owned.get(partition).is_some_and(|owned| owned.epoch == epoch)
+    }
+
+    pub fn owns(&self, partition: &Partition) -> bool {
+        self.lock().owned.contains_key(partition)
+    }
+
+    /// Begins a new epoch for a partition that is still ours, so that batches of the old one are not committed.
+    pub fn renew(&self, partition: &Partition, epoch: u64) -> Option<u64> {
+        self.holds(partition, epoch).then(|| self.assign(partition.clone()))
+    }
+
+    /// Notes how far the partition is committed.
+    pub fn commit(&self, partition: &Partition, epoch: u64, offset: i64) {
+        if let Some(owned) = self.lock().owned.get_mut(partition).filter(|owned| owned.epoch == epoch) {
+            owned.committed = Some(offset);
+        }
+    }
+
+    /// How far the partition is committed.
+    pub fn committed(&self, partition: &Partition) -> Option<i64> {
+        self.lock().owned.get(partition)?.committed
+    }
+
+    /// A batch of these partitions is sealed.
+    pub fn begin<'a>(&self, partitions: impl Iterator<Item = (&'a Partition, u64)>) {
+        let mut state = self.lock();
+        state.batches += 1;
+        for (partition, epoch) in partitions {
+            if let Some(owned) = state.owned.get_mut(partition).filter(|owned| owned.epoch == epoch) {
+                owned.batches += 1;
+            }
+        }
+    }
+
+    /// A batch of these partitions is committed or abandoned.
+    pub fn end<'a>(&self, partitions: impl Iterator<Item = (&'a Partition, u64)>) {
+        let mut state = self.lock();
+        state.batches -= 1;
+        for (partition, epoch) in partitions {
+            if let Some(owned) = state.owned.get_mut(partition).filter(|owned| owned.epoch == epoch) {
+                owned.batches -= 1;
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Sealed batches that are neither committed nor abandoned.
+    pub fn in_flight(&self) -> usize {
+        self.lock().batches
+    }
+
+    /// Waits until fewer than `count` batches are in flight; false where that takes longer than `patience`.
+    pub fn wait_below(&self, count: usize, patience: Duration) -> bool {
+        let (state, timeout) = self
+            .changed
+            .wait_timeout_while(self.lock(), patience, |state| state.batches >= count)
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        !timeout.timed_out()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is consistent after every statement, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn partition(number: i32) -> Partition {
+        (Arc::from("t"), number)
+    }
+
+    #[test]
+    fn a_revoke_waits_for_its_own_batches_only() {
+        let ownership = Arc::new(Ownership::default());
+        let (a, b) = (ownership.assign(partition(0)), ownership.assign(partition(1)));
+        ownership.begin([(&partition(0), a)].into_iter());
+        assert!(ownership.revoke(&[partition(1)], Duration::from_secs(60)).is_empty());
+        assert!(!ownership.holds(&partition(1), b));
+        let other = ownership.clone();
+        let writer = std::thread::spawn(move || other.end([(&partition(0), a)].into_iter()));
+        assert!(ownership.revoke(&[partition(0)], Duration::from_secs(60)).is_empty());
+        writer.join().expect("the writer ends");
+        assert_eq!(ownership.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_batch_of_an_old_assignment_holds_nothing_of_the_new_one() {
+        let ownership = Ownership::default();
+        let old = ownership.assign(partition(0));
+        ownership.begin([(&partition(0), old)].into_iter());
+        assert_eq!(ownership.revoke(&[partition(0)], Duration::ZERO), [partition(0)]);
+        let new = ownership.assign(partition(0));
+        assert!(!ownership.holds(&partition(0), old) && ownership.holds(&partition(0), new));
+        ownership.end([(&partition(0), old)].into_iter());
+        assert!(ownership.revoke(&[partition(0)], Duration::ZERO).is_empty());
+    }
+}

@@ -1,0 +1,495 @@
+//! The source's thread: polls, fills the open batch, seals it, pauses when the writer is behind, and moves partitions
+//! to where they begin. A batch is sealed as soon as the one before is committed, or when it is full.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{debug, error, info, warn};
+
+use super::consumer::{FlowConsumer, Rebalance, list, to_list};
+use super::open_batch::{Incoming, OpenBatch, Origin};
+use super::ownership::Ownership;
+use super::resolve::{Answer, Resolver};
+use super::{Partition, Sealed, ffi};
+use crate::health::{Beat, Health};
+use crate::runtime::{Chain, Job, Pool};
+
+/// Longest time without a look at events while nothing arrives.
+const IDLE_POLL: Duration = Duration::from_millis(50);
+/// Poll while records wait for the batch before them: short, because they are sealed when that is done.
+const BUSY_POLL: Duration = Duration::from_millis(1);
+/// How long a full batch may wait for the writer before the partitions are paused. Pausing throws away what the
+/// client has fetched ahead, so it is for outages, not for a database that is merely slower than Kafka.
+const PAUSE_AFTER: Duration = Duration::from_millis(500);
+/// Batches on their way: one with the sinks, one with the workers.
+const IN_FLIGHT: usize = 2;
+/// Between two attempts to find out where partitions begin.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
+/// Time for the group to let us go.
+const CLOSE: Duration = Duration::from_secs(4);
+/// With `--once`: a member that gets no partition for so long has nothing to do.
+const NOTHING_ASSIGNED: Duration = Duration::from_secs(10);
+/// With `--once` and several topics: how long nothing may arrive after the client reported an end.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// What the writer asks of the source.
+#[derive(Debug)]
+pub enum Request {
+    /// Read these partitions again from where the group and the sinks are; their new epochs.
+    Reread(Vec<(Partition, u64)>),
+}
+
+/// Everything that the thread works with.
+pub struct Reader {
+    pub flow: Arc<str>,
+    pub consumer: Arc<FlowConsumer>,
+    pub ownership: Arc<Ownership>,
+    pub rebalances: Receiver<Rebalance>,
+    pub requests: Receiver<Request>,
+    pub resolver: Arc<Resolver>,
+    pub chain: Arc<ArcSwap<Chain>>,
+    pub pool: Arc<Pool>,
+    pub open: OpenBatch,
+    pub sealed: Sender<Sealed>,
+    /// Whether batches carry the group's metadata.
+    pub transactional: bool,
+    pub health: Arc<Health>,
+    pub on_lag: Box<dyn Fn(&Partition, Option<i64>) + Send>,
+    pub on_pause: Box<dyn Fn(bool) + Send>,
+    /// Set to end the thread.
+    pub stop: Arc<std::sync::atomic::AtomicBool>,
+    /// End when everything that was there at the first assignment is committed.
+    pub once: bool,
+}
+
+/// Ways in which the thread ends without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Stopped,
+    /// `--once` has nothing left to do.
+    Done,
+}
+
+/// Where a partition stands.
+struct Slot {
+    partition: Partition,
+    epoch: u64,
+    state: State,
+}
+
+enum State {
+    /// Where it begins is being found out.
+    Resolving,
+    /// Somebody has to act first.
+    Stopped,
+    Reading(Reading),
+}
+
+struct Reading {
+    topic_id: Arc<str>,
+    kafka_lane: i64,
+    born: i32,
+    /// The next offset that we expect.
+    next: i64,
+    /// Where the last sealed batch ended.
+    sealed: i64,
+    /// With `--once`: what was the end at the first assignment.
+    target: i64,
+    /// When the consumer said that there is nothing more.
+    at_end: Option<Instant>,
+}
+
+/// The loop's own state.
+struct Loop {
+    reader: Reader,
+    slots: HashMap<Arc<str>, HashMap<i32, Slot>>,
+    answers: (Sender<Answers>, Receiver<Answers>),
+    resolving: bool,
+    resolve_after: Instant,
+    /// Since when a full batch waits for the writer.
+    full_since: Option<Instant>,
+    paused: bool,
+    assigned_once: bool,
+    started: Instant,
+    lag_told: Instant,
+}
+
+type Answers = (Vec<(Partition, u64)>, Result<Vec<Answer>, String>);
+
+impl Reader {
+    /// Runs until it is stopped, is done, or the client fails for good.
+    pub fn run(self, beat: &Beat) -> Result<End, String> {
+        let now = Instant::now();
+        let mut looped = Loop {
+            reader: self,
+            slots: HashMap::new(),
+            answers: crossbeam_channel::unbounded(),
+            resolving: false,
+            resolve_after: now,
+            full_since: None,
+            paused: false,
+            assigned_once: false,
+            started: now,
+            lag_told: now,
+        };
+        let end = looped.run(beat);
+        looped.close(beat);
+        end
+    }
+}
+
+impl Loop {
+    fn run(&mut self, beat: &Beat) -> Result<End, String> {
+        loop {
+            beat.tick();
+            if self.reader.stop.load(std::sync::atomic::Ordering::Relaxed) {
+                return Ok(End::Stopped);
+            }
+            self.take_events();
+            self.resolve();
+            self.fill()?;
+            self.take_events();
+            self.seal_or_hold();
+            self.tell_lag();
+            if self.reader.once && self.is_done() {
+                return Ok(End::Done);
+            }
+        }
+    }
+
+    fn take_events(&mut self) {
+        while let Ok(event) = self.reader.rebalances.try_recv() {
+            match event {
+                Rebalance::Assigned(partitions) => {
+                    self.assigned_once |= !partitions.is_empty();
+                    partitions.into_iter().for_each(|(partition, epoch)| self.park(partition, epoch));
+                }
+                Rebalance::Revoked(partitions) => self.forget(&partitions),
+            }
+        }
+        while let Ok(Request::Reread(partitions)) = self.reader.requests.try_recv() {
+            self.reread(partitions);
+        }
+        while let Ok((asked, answers)) = self.answers.1.try_recv() {
+            self.resolving = false;
+            self.take_answers(&asked, answers);
+        }
+    }
+
+    fn park(&mut self, partition: Partition, epoch: u64) {
+        let slots = self.slots.entry(partition.0.clone()).or_default();
+        slots.insert(partition.1, Slot { partition, epoch, state: State::Resolving });
+    }
+
+    fn forget(&mut self, partitions: &[Partition]) {
+        for (topic, number) in partitions {
+            if let Some(slots) = self.slots.get_mut(topic) {
+                slots.remove(number);
+            }
+            (self.reader.on_lag)(&(topic.clone(), *number), None);
+            self.reader.health.solved(&problem_key(&self.reader.flow, topic, *number));
+        }
+        let ownership = &self.reader.ownership;
+        self.reader.open.retain(|partition, epoch| ownership.holds(partition, epoch));
+    }
+
+    fn reread(&mut self, partitions: Vec<(Partition, u64)>) {
+        let owned: Vec<_> =
+            partitions.into_iter().filter(|(p, epoch)| self.reader.ownership.holds(p, *epoch)).collect();
+        if owned.is_empty() {
+            return;
+        }
+        if let Err(cause) = self.reader.consumer.pause(&to_list(owned.iter().map(|(p, _)| p))) {
+            warn!(flow = %self.reader.flow, "could not pause partitions that are read again: {cause}");
+        }
+        owned.into_iter().for_each(|(partition, epoch)| self.park(partition, epoch));
+        let ownership = &self.reader.ownership;
+        self.reader.open.retain(|partition, epoch| ownership.holds(partition, epoch));
+    }
+
+    /// Asks, on a thread of its own, where parked partitions begin.
+    fn resolve(&mut self) {
+        if self.resolving || Instant::now() < self.resolve_after {
+            return;
+        }
+        let parked = self.slots.values().flat_map(HashMap::values).filter(|s| matches!(s.state, State::Resolving));
+        let asked: Vec<(Partition, u64)> = parked.map(|slot| (slot.partition.clone(), slot.epoch)).collect();
+        if asked.is_empty() {
+            return;
+        }
+        self.resolving = true;
+        let (resolver, answers) = (self.reader.resolver.clone(), self.answers.0.clone());
+        std::thread::spawn(move || {
+            let names: Vec<Partition> = asked.iter().map(|(partition, _)| partition.clone()).collect();
+            let found = resolver.resolve(&names);
+            // Nobody waits where the flow has ended meanwhile.
+            drop(resolver);
+            drop(answers.send((asked, found)));
+        });
+    }
+
+    fn take_answers(&mut self, asked: &[(Partition, u64)], answers: Result<Vec<Answer>, String>) {
+        let key = format!("flow {} start", self.reader.flow);
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(cause) => {
+                self.reader.health.problem(&key, &cause);
+                warn!(flow = %self.reader.flow, "{cause}; asked again in a moment");
+                self.resolve_after = Instant::now() + RESOLVE_AGAIN;
+                return;
+            }
+        };
+        self.reader.health.solved(&key);
+        for ((partition, answer), (_, epoch)) in answers.into_iter().zip(asked) {
+            if !self.reader.ownership.holds(&partition, *epoch) {
+                continue;
+            }
+            if let Err(cause) = self.begin(&partition, *epoch, answer) {
+                debug!(flow = %self.reader.flow, "{cause}; tried again in a moment");
+                self.resolve_after = Instant::now() + Duration::from_millis(20);
+            }
+        }
+    }
+
+    /// Moves a partition to its beginning and lets it go.
+    fn begin(
+        &mut self,
+        partition: &Partition,
+        epoch: u64,
+        answer: Result<super::resolve::Begin, String>,
+    ) -> Result<(), String> {
+        let (topic, number) = partition;
+        let Some(slot) = self.slots.get_mut(topic).and_then(|slots| slots.get_mut(number)) else { return Ok(()) };
+        let begin = match answer {
+            Ok(begin) => begin,
+            Err(words) => {
+                error!(flow = %self.reader.flow, "partition stopped: {words}");
+                self.reader.health.problem(&problem_key(&self.reader.flow, topic, *number), words);
+                slot.state = State::Stopped;
+                return Ok(());
+            }
+        };
+        let mut place = TopicPartitionList::new();
+        place.add_partition_offset(topic, *number, Offset::Offset(begin.start)).map_err(|e| e.to_string())?;
+        let moved = self.reader.consumer.seek_partitions(place, Duration::from_secs(5)).map_err(|e| e.to_string())?;
+        for element in moved.elements() {
+            element.error().map_err(|cause| format!("could not move {topic}/{number} to its beginning: {cause}"))?;
+        }
+        info!(flow = %self.reader.flow, partition = %format!("{topic}/{number}"), offset = begin.start, "reading");
+        self.reader.ownership.commit(partition, epoch, begin.start);
+        slot.epoch = epoch;
+        slot.state = State::Reading(Reading {
+            topic_id: begin.topic_id,
+            kafka_lane: begin.kafka_lane,
+            born: begin.born,
+            next: begin.start,
+            sealed: begin.start,
+            target: begin.end,
+            at_end: None,
+        });
+        if !self.paused {
+            self.reader.consumer.resume(&to_list([partition].into_iter())).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Takes what the consumer has, until the batch is full or there is nothing more at the moment.
+    fn fill(&mut self) -> Result<(), String> {
+        let mut patience = match (self.reader.open.is_empty(), self.room()) {
+            (true, _) => IDLE_POLL,
+            (false, _) if self.reader.open.is_full() => return self.serve_while_full(),
+            (false, true) => Duration::ZERO,
+            (false, false) => BUSY_POLL,
+        };
+        let consumer = self.reader.consumer.clone();
+        while let Some(message) = consumer.poll(patience) {
+            match message {
+                Ok(message) => self.take(&message),
+                Err(KafkaError::PartitionEOF(number)) => self.note_end(number),
+                Err(KafkaError::MessageConsumptionFatal(cause)) => {
+                    return Err(format!("flow {}: the Kafka client failed for good: {cause}", self.reader.flow));
+                }
+                // librdkafka goes on by itself; what needs a person shows as a topic that is not there.
+                Err(cause) => debug!(flow = %self.reader.flow, "{cause}"),
+            }
+            if self.reader.open.is_full() {
+                break;
+            }
+            patience = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// With a full batch only rebalances are served, and only while the partitions are paused.
+    fn serve_while_full(&mut self) -> Result<(), String> {
+        let consumer = self.reader.consumer.clone();
+        match self.paused.then(|| consumer.poll(BUSY_POLL * 5)).flatten() {
+            // It was on its way when we paused: handed out once, so it has to be taken.
+            Some(Ok(message)) => self.take(&message),
+            Some(Err(cause)) => debug!(flow = %self.reader.flow, "{cause}"),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
+        let slots = self.slots.get_mut(message.topic());
+        let Some(slot) = slots.and_then(|slots| slots.get_mut(&message.partition())) else { return };
+        let epoch = slot.epoch;
+        let State::Reading(reading) = &mut slot.state else { return };
+        // Left over from before a seek.
+        if message.offset() < reading.next {
+            return;
+        }
+        reading.next = message.offset() + 1;
+        reading.at_end = None;
+        let headers = message.headers();
+        let headers = headers.into_iter().flat_map(|headers| headers.iter()).map(|header| (header.key, header.value));
+        let record = Incoming {
+            offset: message.offset(),
+            timestamp: message.timestamp().to_millis().unwrap_or(-1),
+            key: message.key(),
+            value: message.payload(),
+            headers,
+        };
+        let origin = || Origin {
+            topic_id: reading.topic_id.clone(),
+            epoch,
+            kafka_lane: reading.kafka_lane,
+            born: reading.born,
+            position: reading.sealed,
+        };
+        self.reader.open.push(&slot.partition, record, origin);
+    }
+
+    fn note_end(&mut self, number: i32) {
+        // The client names the partition only by its number: with several topics each of them is looked at.
+        for slots in self.slots.values_mut() {
+            if let Some(State::Reading(reading)) = slots.get_mut(&number).map(|slot| &mut slot.state) {
+                reading.at_end = Some(Instant::now());
+            }
+        }
+    }
+
+    fn room(&self) -> bool {
+        let in_flight = self.reader.ownership.in_flight();
+        in_flight == 0 || (self.reader.open.is_full() && in_flight < IN_FLIGHT)
+    }
+
+    /// Seals the batch if the writer can take it, else holds intake back.
+    fn seal_or_hold(&mut self) {
+        if !self.reader.open.is_empty() && self.room() {
+            self.seal();
+        }
+        if !self.reader.open.is_full() {
+            self.full_since = None;
+            return self.pause(false);
+        }
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > PAUSE_AFTER {
+            self.pause(true);
+        } else {
+            self.reader.ownership.wait_below(IN_FLIGHT, PAUSE_AFTER / 10);
+        }
+    }
+
+    fn seal(&mut self) {
+        let chain = self.reader.chain.load_full();
+        let (spans, slices) = self.reader.open.seal(&chain.digest);
+        for sealed in &spans {
+            let slot = self.slots.get_mut(&sealed.span.topic).and_then(|s| s.get_mut(&sealed.span.partition));
+            if let Some(State::Reading(reading)) = slot.map(|slot| &mut slot.state) {
+                reading.sealed = sealed.span.end;
+            }
+        }
+        let group = if self.reader.transactional { self.reader.consumer.group_metadata() } else { None };
+        let keys: Vec<(Partition, u64)> =
+            spans.iter().map(|s| ((s.span.topic.clone(), s.span.partition), s.epoch)).collect();
+        self.reader.ownership.begin(keys.iter().map(|(partition, epoch)| (partition, *epoch)));
+        let (reply, outcomes) = crossbeam_channel::unbounded();
+        for (index, (_, slice)) in slices.iter().enumerate() {
+            self.reader.pool.submit(Job { slice: slice.clone(), chain: chain.clone(), index, reply: reply.clone() });
+        }
+        let sealed = Sealed { spans, slices, chain, outcomes, group, sealed_at: Instant::now() };
+        // The writer outlives the reader, except when it has failed, and then the flow ends.
+        drop(self.reader.sealed.send(sealed));
+    }
+
+    fn pause(&mut self, pause: bool) {
+        if pause == self.paused {
+            return;
+        }
+        let reading = self.slots.values().flat_map(HashMap::values).filter(|s| matches!(s.state, State::Reading(_)));
+        let partitions = to_list(reading.map(|slot| &slot.partition));
+        let consumer = &self.reader.consumer;
+        let result = if pause { consumer.pause(&partitions) } else { consumer.resume(&partitions) };
+        match result {
+            Ok(()) => {
+                self.paused = pause;
+                (self.reader.on_pause)(pause);
+                debug!(flow = %self.reader.flow, pause, "back-pressure");
+            }
+            Err(cause) => warn!(flow = %self.reader.flow, "could not pause or resume: {cause}"),
+        }
+    }
+
+    fn tell_lag(&mut self) {
+        if self.lag_told.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.lag_told = Instant::now();
+        for slot in self.slots.values().flat_map(HashMap::values) {
+            let State::Reading(reading) = &slot.state else { continue };
+            let ends = ffi::cached_watermarks(self.reader.consumer.client(), &slot.partition.0, slot.partition.1);
+            let end = ends.map_or(reading.target, |(_, high)| high);
+            let committed = self.reader.ownership.committed(&slot.partition).unwrap_or(reading.sealed);
+            (self.reader.on_lag)(&slot.partition, Some((end - committed).max(0)));
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let assigned = self.assigned_once || self.started.elapsed() > NOTHING_ASSIGNED;
+        // The end may lie behind transaction markers, which are never delivered. With several topics the client's
+        // word for it does not say which of them it means, so quiet has to confirm it.
+        let quiet = if self.slots.len() > 1 { QUIET } else { Duration::ZERO };
+        let at_end = |reading: &Reading| reading.at_end.is_some_and(|since| since.elapsed() >= quiet);
+        let done = |slot: &Slot| match &slot.state {
+            State::Reading(reading) => reading.next >= reading.target || at_end(reading),
+            State::Stopped => true,
+            State::Resolving => false,
+        };
+        assigned
+            && self.reader.open.is_empty()
+            && self.reader.ownership.in_flight() == 0
+            && self.slots.values().flat_map(HashMap::values).all(done)
+    }
+
+    /// Leaves the group, waiting for it at most a moment: what is not committed is read again by the next owner.
+    fn close(&mut self, beat: &Beat) {
+        let consumer = &self.reader.consumer;
+        let names: Vec<Partition> =
+            self.slots.values().flat_map(HashMap::values).map(|slot| slot.partition.clone()).collect();
+        debug!(flow = %self.reader.flow, partitions = %list(names.iter()), "leaving the group");
+        if let Err(cause) = consumer.close_queue() {
+            warn!(flow = %self.reader.flow, "could not leave the consumer group: {cause}");
+            return;
+        }
+        let deadline = Instant::now() + CLOSE;
+        while !consumer.closed() && Instant::now() < deadline {
+            beat.tick();
+            drop(consumer.poll(Duration::from_millis(20)));
+        }
+    }
+}
+
+/// Key of the problem that stops one partition.
+fn problem_key(flow: &str, topic: &str, partition: i32) -> String {
+    format!("flow {flow} {topic}/{partition}")
+}

@@ -1,0 +1,254 @@
+//! Where a newly assigned partition begins: the lowest of the committed offset and what each SQL sink has stored, so
+//! that whoever is behind gets what it lacks and whoever is ahead skips it. Runs on a thread of its own and asks for
+//! as long as it takes; the source goes on polling meanwhile.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::warn;
+
+use super::consumer::{FlowConsumer, list, to_list};
+use super::{Lanes, Partition, topics};
+use crate::config::Start;
+use crate::sinks::{Lane, Span};
+
+/// Time for one question to the cluster.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything that the answer depends on.
+pub struct Resolver {
+    pub flow: Arc<str>,
+    pub consumer: Arc<FlowConsumer>,
+    pub lanes: Arc<dyn Lanes>,
+    pub start: Start,
+    /// More than this between the group's offset and a sink's progress is not the trace of a crash.
+    pub plausible_gap: i64,
+}
+
+/// Where a partition begins.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    pub topic_id: Arc<str>,
+    pub start: i64,
+    /// Kafka outputs below are already published.
+    pub kafka_lane: i64,
+    /// The end of what can be read now.
+    pub end: i64,
+    /// Partitions that the topic had when the group came into being.
+    pub born: i32,
+}
+
+/// What commits carry in their metadata: `v1;born=12;digest=0123456789abcdef`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitMark {
+    /// Partitions that the topic had when the group came into being.
+    pub born: i32,
+    /// Of the modules that made the batch, shortened.
+    pub digest: String,
+}
+
+impl CommitMark {
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.strip_prefix("v1;")?.split(';').filter_map(|field| field.split_once('='));
+        let born = fields.clone().find(|(name, _)| *name == "born")?.1.parse().ok()?;
+        let digest = fields.find(|(name, _)| *name == "digest").map_or_else(String::new, |(_, value)| value.into());
+        Some(CommitMark { born, digest })
+    }
+}
+
+impl fmt::Display for CommitMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short: Vec<&str> = self.digest.split('+').map(|digest| digest.get(..16).unwrap_or(digest)).collect();
+        write!(f, "v1;born={};digest={}", self.born, short.join("+"))
+    }
+}
+
+/// Adds a partition with its offset and mark to a list for a commit.
+pub fn add_marked(
+    list: &mut TopicPartitionList,
+    (topic, number): &Partition,
+    offset: i64,
+    mark: &CommitMark,
+) -> Result<(), String> {
+    let mut element = list.add_partition(topic, *number);
+    element.set_metadata(mark.to_string());
+    element.set_offset(Offset::Offset(offset)).map_err(|cause| cause.to_string())
+}
+
+/// A partition with its beginning, or why it cannot be read until somebody acts.
+pub type Answer = (Partition, Result<Begin, String>);
+
+impl Resolver {
+    /// Finds the beginnings of partitions; an error concerns all of them and is worth another attempt.
+    pub fn resolve(&self, partitions: &[Partition]) -> Result<Vec<Answer>, String> {
+        let committed = self.committed(partitions)?;
+        let mut spans = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let topic_id = topics::id(&self.consumer, &partition.0)?;
+            let (topic, partition) = partition.clone();
+            spans.push(Span { topic, topic_id, partition, start: 0, end: 0, digest: "".into() });
+        }
+        let lanes = self.lanes.lanes(&spans).map_err(|error| error.message)?;
+        let mut answers = Vec::with_capacity(partitions.len());
+        let mut fresh = TopicPartitionList::new();
+        for (index, partition) in partitions.iter().enumerate() {
+            let stored: Vec<(&str, &Lane)> =
+                lanes.iter().filter_map(|(sink, lanes)| Some((sink.as_str(), lanes[index].as_ref()?))).collect();
+            let committed = committed[index].as_ref();
+            let born = match committed.and_then(|(_, mark)| CommitMark::parse(mark)) {
+                Some(mark) => mark.born,
+                None => self.born(&partition.0)?,
+            };
+            let known = committed.map(|(offset, _)| *offset).or(stored.iter().map(|(_, lane)| lane.next_offset).min());
+            let group = match known {
+                Some(offset) => offset,
+                None => self.first(partition, born)?,
+            };
+            if committed.is_none() {
+                add_marked(&mut fresh, partition, group, &CommitMark { born, digest: String::new() })?;
+            }
+            let begin = self.begin(partition, &spans[index], group, &stored)?;
+            answers.push((partition.clone(), begin.map(|begin| Begin { born, ..begin })));
+        }
+        self.commit_first(&fresh)?;
+        Ok(answers)
+    }
+
+    /// Compares the group's offset with the sinks' progress and with what the log still holds.
+    fn begin(
+        &self,
+        partition: &Partition,
+        span: &Span,
+        group: i64,
+        stored: &[(&str, &Lane)],
+    ) -> Result<Result<Begin, String>, String> {
+        let (topic, number) = partition;
+        let (low, end) = self
+            .consumer
+            .fetch_watermarks(topic, *number, PATIENCE)
+            .map_err(|cause| format!("could not read the ends of {topic}/{number}: {cause}"))?;
+        let start = stored.iter().map(|(_, lane)| lane.next_offset).chain([group]).min().unwrap_or(group);
+        if start < low {
+            return Ok(Err(format!(
+                "{topic}/{number} is to be read from offset {start}, but retention has deleted everything below {low}; \
+                 accept the loss by moving the consumer group and the progress to {low}"
+            )));
+        }
+        for (sink, lane) in stored {
+            if lane.next_offset > end {
+                return Ok(Err(format!(
+                    "sink {sink} has progress {} in {topic}/{number}, but the log ends at {end}: the topic was \
+                     emptied or restored under the same id; new records would be taken for old ones",
+                    lane.next_offset
+                )));
+            }
+            if lane.next_offset - group > self.plausible_gap {
+                warn!(
+                    flow = %self.flow, partition = %format!("{topic}/{number}"), sink,
+                    "the consumer group is at {group}, but the sink has progress {}: another tool moved the group; \
+                     records in between are not written to this sink again", lane.next_offset
+                );
+            }
+        }
+        if group > end {
+            return Ok(Err(format!(
+                "the consumer group is at offset {group} in {topic}/{number}, but the log ends at {end}: the topic was \
+                 emptied or recreated; move the group to an offset that exists"
+            )));
+        }
+        Ok(Ok(Begin { topic_id: span.topic_id.clone(), start, kafka_lane: group, end, born: 0 }))
+    }
+
+    /// Committed offsets, where there are any. The fetch is *stable*: it waits for transactions that hold offsets.
+    fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<(i64, String)>>, String> {
+        let names = to_list(partitions.iter());
+        let found = self
+            .consumer
+            .committed_offsets(names, PATIENCE)
+            .map_err(|cause| format!("could not read the committed offsets of {}: {cause}", list(partitions.iter())))?;
+        let offset = |(topic, number): &Partition| {
+            let element = found.find_partition(topic, *number)?;
+            match element.offset() {
+                Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
+                _ => None,
+            }
+        };
+        for element in found.elements() {
+            element.error().map_err(|cause| {
+                format!("could not read the committed offset of {}/{}: {cause}", element.topic(), element.partition())
+            })?;
+        }
+        Ok(partitions.iter().map(offset).collect())
+    }
+
+    /// Where a partition without an offset begins. `start` holds for those that were there when the group came into
+    /// being; one that was added later begins at its beginning, or its first records would be skipped.
+    fn first(&self, (topic, number): &Partition, born: i32) -> Result<i64, String> {
+        let explain = |cause: String| format!("could not find the first offset of {topic}/{number}: {cause}");
+        let (low, high) =
+            self.consumer.fetch_watermarks(topic, *number, PATIENCE).map_err(|e| explain(e.to_string()))?;
+        match self.start {
+            _ if *number >= born => Ok(low),
+            Start::Earliest => Ok(low),
+            Start::Latest => Ok(high),
+            Start::Offset(offset) => Ok(offset.clamp(low, high)),
+            Start::Timestamp(timestamp) => {
+                let mut times = TopicPartitionList::new();
+                let asked = times.add_partition_offset(topic, *number, Offset::Offset(timestamp));
+                asked.map_err(|e| explain(e.to_string()))?;
+                let found = self.consumer.offsets_for_times(times, PATIENCE).map_err(|e| explain(e.to_string()))?;
+                match found.find_partition(topic, *number).map(|element| element.offset()) {
+                    Some(Offset::Offset(offset)) => Ok(offset),
+                    _ => Ok(high),
+                }
+            }
+        }
+    }
+
+    /// How many partitions the topic had when the group came into being: its commits carry the number. A group that
+    /// another program founded counts every partition without an offset as added later.
+    fn born(&self, topic: &Arc<str>) -> Result<i32, String> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), PATIENCE)
+            .map_err(|cause| format!("could not read the partitions of topic {topic}: {cause}"))?;
+        let count = metadata.topics().iter().find(|t| t.name() == &**topic).map_or(0, |t| t.partitions().len() as i32);
+        let all: Vec<Partition> = (0..count).map(|number| (topic.clone(), number)).collect();
+        let committed = self.committed(&all)?;
+        let marked = committed.iter().flatten().find_map(|(_, mark)| CommitMark::parse(mark)).map(|mark| mark.born);
+        let foreign = committed.iter().any(Option::is_some).then_some(0);
+        Ok(marked.or(foreign).unwrap_or(count))
+    }
+
+    /// Commits the first offsets at once, so that a record that arrives now is not skipped after a restart.
+    fn commit_first(&self, fresh: &TopicPartitionList) -> Result<(), String> {
+        if fresh.count() == 0 {
+            return Ok(());
+        }
+        self.consumer
+            .commit(fresh, CommitMode::Sync)
+            .map_err(|cause| format!("could not commit the first offsets of the consumer group: {cause}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_mark_survives_the_commit(born in any::<i32>(), digest in "[0-9a-f]{0,16}") {
+            let mark = CommitMark { born, digest };
+            prop_assert_eq!(CommitMark::parse(&mark.to_string()), Some(mark));
+        }
+
+        #[test]
+        fn foreign_metadata_is_no_mark(text in "[^v].{0,40}") {
+            prop_assert_eq!(CommitMark::parse(&text), None);
+        }
+    }
+}

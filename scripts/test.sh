@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# make test: builds host and modules, starts the services, runs every test on them, ends with one line `N passed, N failed`.
+# A step that cannot be done counts as one failure.
+set -uo pipefail
+exec 2>&1
+# shellcheck source=scripts/common.sh
+. "$(dirname "$0")/common.sh"
+GUESTS=$STATE/test-guests
+SERVICES_DIR=$STATE/test-services
+RESULTS=$STATE/test-results
+BROKEN=0
+
+step() { # words command...
+  local started=$SECONDS
+  printf '\n== %s\n' "$1"
+  shift
+  if "$@"; then printf -- '-- done in %d s\n' $((SECONDS - started)); else
+    printf -- '-- FAILED after %d s: %s\n' $((SECONDS - started)) "$*"
+    BROKEN=$((BROKEN + 1))
+    return 1
+  fi
+}
+
+finish() {
+  tests/services/services.sh down "$SERVICES_DIR"
+  local passed failed
+  passed=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$RESULTS" | awk '{ n += $1 } END { print n + 0 }')
+  failed=$(sed -n 's/^test result: .* \([0-9]*\) failed; .*/\1/p' "$RESULTS" | awk '{ n += $1 } END { print n + 0 }')
+  printf '\n%d passed, %d failed\n' "$passed" $((failed + BROKEN))
+  [ $((failed + BROKEN)) = 0 ] && [ "$passed" -gt 0 ]
+  exit $?
+}
+
+build_guests() {
+  local crate
+  rm -rf "$GUESTS" && mkdir -p "$GUESTS"
+  for crate in transforms/*/Cargo.toml tests/fixtures/*/Cargo.toml; do
+    [ -e "$crate" ] || continue
+    "$WASMILL" build "${crate%/Cargo.toml}" -o "$GUESTS" || return 1
+  done
+}
+
+start_services() { tests/services/services.sh up "$SERVICES_DIR" >/dev/null; }
+
+run_tests() {
+  local tests
+  export_lines "$SERVICES_DIR/env"
+  export WASMILL_TEST_SERVICES=1 WASMILL_TEST_GUESTS=$GUESTS WASMILL_BIN=$WASMILL
+  cargo test --profile quick --workspace --no-fail-fast "${FEATURES[@]}" | tee "$RESULTS"
+  tests=${PIPESTATUS[0]}
+  # Failed tests are counted one by one; anything else that fails here is a failure of the step.
+  [ "$tests" = 0 ] || grep -q '^test result: FAILED' "$RESULTS"
+}
+
+mkdir -p "$STATE"
+: >"$RESULTS"
+check_tools
+trap 'exit 130' INT TERM
+trap finish EXIT
+step "formatting" cargo fmt --all --check
+step "building the host" build_host -p wasmill-tests --bins || exit
+step "building transforms and fixtures" build_guests || exit
+step "starting services" start_services || exit
+step "testing" run_tests
+step "linting" cargo clippy -q --profile quick --workspace --all-targets "${FEATURES[@]}" -- -D warnings

@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# Processes that this directory's `up` started, by pid and kernel start time: a reused pid is never signalled.
+
+stat_field() { # pid field-after-the-command-name
+  local line
+  line=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+  # The command's name may hold spaces.
+  line=${line##*) }
+  cut -d' ' -f"$2" <<<"$line"
+}
+start_time() { stat_field "$1" 20; }
+alive() { # pid start-time
+  local started
+  started=$(start_time "$1") && [ "$started" = "$2" ] && [ "$(stat_field "$1" 1)" != Z ]
+}
+record() { printf '%s %s %s %s\n' "$1" "$2" "$(start_time "$2")" "$3" >>"$RUN/pids"; } # name pid signal
+
+all_alive() {
+  local name pid started signal
+  [ -e "$RUN/pids" ] || return 0
+  while read -r name pid started signal; do alive "$pid" "$started" || return 1; done <"$RUN/pids"
+}
+
+any_alive() {
+  local name pid started signal
+  while read -r name pid started signal; do ! alive "$pid" "$started" || return 0; done <"$RUN/pids"
+  return 1
+}
+
+end_recorded() {
+  local name pid started signal i
+  [ -s "$RUN/pids" ] || return 0
+  while read -r name pid started signal; do
+    ! alive "$pid" "$started" || kill "-$signal" "$pid" 2>/dev/null || true
+  done <"$RUN/pids"
+  for ((i = 0; i < 100; i++)); do
+    any_alive || break
+    sleep 0.1
+  done
+  while read -r name pid started signal; do
+    alive "$pid" "$started" || continue
+    say "$name ($pid) did not stop in 10 s: KILL"
+    kill -KILL "$pid" 2>/dev/null || true
+  done <"$RUN/pids"
+  rm -f "$RUN/pids"
+}
+
+remove_data() {
+  local directory
+  if [ -s "$RUN/tmpdirs" ]; then
+    while read -r directory; do case $directory in */wasmill-pg.*) rm -rf "$directory" ;; esac; done <"$RUN/tmpdirs"
+  fi
+  rm -rf "$RUN"/kafka[0-9]* "$RUN/ferretdb" "$RUN/mongo-java-server" "$RUN/tmpdirs" "$RUN/initdb.log"
+}
+
+free_ports() { # n -> n free loopback ports, one per line
+  python3 - "$1" <<'P'
+import socket, sys
+sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
+for s in sockets: s.bind(("127.0.0.1", 0))
+for s in sockets: print(s.getsockname()[1])
+P
+}
+
+tcp_ready() { # port seconds
+  local end=$((SECONDS + $2))
+  until (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do
+    [ "$SECONDS" -lt "$end" ] || return 1
+    sleep 0.05
+  done
+}
+
+# A broker that listens may not serve yet: ready is when Metadata lists that many brokers.
+kafka_ready() { # brokers nodes seconds
+  python3 - "$@" <<'P'
+import socket, struct, sys, time
+host, port = sys.argv[1].split(",")[0].rsplit(":", 1)
+need, end = int(sys.argv[2]), time.time() + float(sys.argv[3])
+body = struct.pack(">hhih", 3, 4, 1, 1) + b"x" + struct.pack(">ib", 0, 0)
+while time.time() < end:
+    try:
+        with socket.create_connection((host, int(port)), timeout=2) as s:
+            s.settimeout(5)
+            s.sendall(struct.pack(">i", len(body)) + body)
+            answer = b""
+            while len(answer) < 16:
+                part = s.recv(4096)
+                if not part: break
+                answer += part
+            if len(answer) >= 16 and struct.unpack(">i", answer[12:16])[0] >= need: sys.exit(0)
+    except OSError: pass
+    time.sleep(0.03)
+sys.exit(1)
+P
+}

@@ -1,0 +1,302 @@
+//! Kafka as a test sees it: topics, records in bulk, everything that a topic holds, what a group has committed.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use crate::services::{block_on, brokers};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest record that the helpers send and fetch.
+const LARGEST: &str = "67108864";
+
+type Bytes = Option<Vec<u8>>;
+
+/// A record to produce.
+#[derive(Clone, Debug, Default)]
+pub struct Outgoing {
+    pub topic: String,
+    pub partition: Option<i32>,
+    pub key: Bytes,
+    pub value: Bytes,
+    pub headers: Vec<(String, Bytes)>,
+    pub timestamp: Option<i64>,
+}
+
+impl Outgoing {
+    pub fn to(topic: &str) -> Self {
+        Outgoing { topic: topic.into(), ..Outgoing::default() }
+    }
+
+    pub fn partition(self, partition: i32) -> Self {
+        Outgoing { partition: Some(partition), ..self }
+    }
+
+    pub fn key(self, key: impl Into<Vec<u8>>) -> Self {
+        Outgoing { key: Some(key.into()), ..self }
+    }
+
+    pub fn value(self, value: impl Into<Vec<u8>>) -> Self {
+        Outgoing { value: Some(value.into()), ..self }
+    }
+
+    pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
+        self.headers.push((name.into(), value.map(<[u8]>::to_vec)));
+        self
+    }
+
+    pub fn timestamp(self, millis: i64) -> Self {
+        Outgoing { timestamp: Some(millis), ..self }
+    }
+}
+
+/// A record as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp: i64,
+    pub key: Bytes,
+    pub value: Bytes,
+    pub headers: Vec<(String, Bytes)>,
+}
+
+impl Incoming {
+    /// The value as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(self.value.as_deref().unwrap_or_default()).into_owned()
+    }
+
+    /// The first header of this name as text; empty where there is none.
+    pub fn header(&self, name: &str) -> String {
+        let found = self.headers.iter().find(|(n, _)| n == name).and_then(|(_, value)| value.as_deref());
+        String::from_utf8_lossy(found.unwrap_or_default()).into_owned()
+    }
+}
+
+/// Creates a topic that takes large records.
+pub fn create_topic(topic: &str, partitions: i32) {
+    let admin: AdminClient<DefaultClientContext> = client().create().expect("an admin client");
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("max.message.bytes", LARGEST);
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+    let results = block_on(admin.create_topics([&new], &options)).expect("the brokers answer");
+    assert!(results.iter().all(Result::is_ok), "topic {topic} could not be created: {results:?}");
+    // A topic that was created is not yet known by every broker.
+    crate::wait_until(&format!("topic {topic} has leaders"), 30, || partition_count(topic) == partitions);
+}
+
+/// Number of partitions with a leader; 0 where there is no such topic.
+pub fn partition_count(topic: &str) -> i32 {
+    let consumer: BaseConsumer = client().create().expect("a consumer");
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("the brokers answer");
+    let partitions = metadata.topics().first().map(|t| t.partitions()).unwrap_or_default();
+    partitions.iter().filter(|p| p.leader() >= 0 && p.error().is_none()).count() as i32
+}
+
+/// Produces the records in order and returns partition and offset of each.
+pub fn produce(records: &[Outgoing]) -> Vec<(i32, i64)> {
+    let context = Deliveries { places: Mutex::new(vec![(-1, -1); records.len()]), failed: Mutex::default() };
+    let producer: ThreadedProducer<Deliveries> = client()
+        .set("enable.idempotence", "true")
+        .set("message.max.bytes", LARGEST)
+        .set("queue.buffering.max.messages", "1000000")
+        .set("linger.ms", "5")
+        .create_with_context(context)
+        .expect("a producer");
+    for (index, record) in records.iter().enumerate() {
+        send(&producer, index, record);
+    }
+    producer.flush(TIMEOUT).expect("the brokers take the records");
+    let failed = producer.context().failed.lock().expect("no callback panicked").clone();
+    assert!(failed.is_empty(), "{} records were not produced, the first because of {}", failed.len(), failed[0]);
+    producer.context().places.lock().expect("no callback panicked").clone()
+}
+
+/// Everything that is committed in a topic, ordered by partition and offset; nothing where there is no such topic.
+pub fn consume(topic: &str) -> Vec<Incoming> {
+    let partitions = partition_count(topic);
+    if partitions == 0 {
+        return Vec::new();
+    }
+    let consumer: BaseConsumer = client()
+        .set("group.id", "wasmill-tests-reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("fetch.message.max.bytes", LARGEST)
+        .create()
+        .expect("a consumer");
+    let mut all = TopicPartitionList::new();
+    for partition in 0..partitions {
+        all.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
+    }
+    consumer.assign(&all).expect("assigned");
+    let mut records = read_to_the_end(&consumer, partitions as usize);
+    records.sort_by_key(|r| (r.partition, r.offset));
+    records
+}
+
+/// What the group has committed, by partition; only partitions with an offset.
+pub fn committed(group: &str, topic: &str) -> BTreeMap<i32, i64> {
+    let consumer: BaseConsumer = client().set("group.id", group).create().expect("a consumer");
+    committed_by(&consumer, topic, partition_count(topic))
+}
+
+/// End offsets by partition.
+pub fn ends(topic: &str) -> BTreeMap<i32, i64> {
+    let consumer: BaseConsumer = client().create().expect("a consumer");
+    ends_by(&consumer, topic, partition_count(topic))
+}
+
+/// Records that the group has not committed yet.
+pub fn lag(group: &str, topic: &str) -> i64 {
+    let consumer: BaseConsumer = client().set("group.id", group).create().expect("a consumer");
+    let ends = ends_by(&consumer, topic, partition_count(topic));
+    let committed = committed_by(&consumer, topic, ends.len() as i32);
+    ends.iter().map(|(partition, end)| end - committed.get(partition).unwrap_or(&0)).sum()
+}
+
+/// Members of a consumer group.
+pub fn members(group: &str) -> usize {
+    let consumer: BaseConsumer = client().create().expect("a consumer");
+    let groups = consumer.fetch_group_list(Some(group), TIMEOUT).expect("the coordinator answers");
+    groups.groups().iter().map(|group| group.members().len()).sum()
+}
+
+fn committed_by(consumer: &BaseConsumer, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+    let mut all = TopicPartitionList::new();
+    for partition in 0..partitions {
+        all.add_partition(topic, partition);
+    }
+    // The list is gone before the consumer: librdkafka would wait for it for ever.
+    let offsets = consumer.committed_offsets(all, TIMEOUT).expect("the coordinator answers");
+    let known = |offset: Offset| offset.to_raw().filter(|offset| *offset >= 0);
+    offsets.elements().iter().filter_map(|e| known(e.offset()).map(|offset| (e.partition(), offset))).collect()
+}
+
+fn ends_by(consumer: &BaseConsumer, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+    let end = |partition| consumer.fetch_watermarks(topic, partition, TIMEOUT).expect("the leader answers").1;
+    (0..partitions).map(|partition| (partition, end(partition))).collect()
+}
+
+struct Deliveries {
+    places: Mutex<Vec<(i32, i64)>>,
+    failed: Mutex<Vec<String>>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<usize>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: Box<usize>) {
+        match result {
+            Ok(m) => self.places.lock().expect("no callback panicked")[*index] = (m.partition(), m.offset()),
+            Err((e, _)) => self.failed.lock().expect("no callback panicked").push(e.to_string()),
+        }
+    }
+}
+
+fn send(producer: &ThreadedProducer<Deliveries>, index: usize, outgoing: &Outgoing) {
+    let mut record = BaseRecord::<[u8], [u8], Box<usize>>::with_opaque_to(&outgoing.topic, Box::new(index));
+    if let Some(key) = &outgoing.key {
+        record = record.key(key);
+    }
+    if let Some(value) = &outgoing.value {
+        record = record.payload(value);
+    }
+    if let Some(partition) = outgoing.partition {
+        record = record.partition(partition);
+    }
+    if let Some(timestamp) = outgoing.timestamp {
+        record = record.timestamp(timestamp);
+    }
+    if !outgoing.headers.is_empty() {
+        let add = |all: OwnedHeaders, (key, value): &(String, Bytes)| all.insert(Header { key, value: value.as_ref() });
+        record = record.headers(outgoing.headers.iter().fold(OwnedHeaders::new(), add));
+    }
+    while let Err((e, back)) = producer.send(record) {
+        assert_eq!(e.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "record {index}: {e}");
+        std::thread::sleep(Duration::from_millis(5));
+        record = back;
+    }
+}
+
+fn read_to_the_end(consumer: &BaseConsumer, partitions: usize) -> Vec<Incoming> {
+    let end = Instant::now() + 4 * TIMEOUT;
+    let mut done = std::collections::BTreeSet::new();
+    let mut records = Vec::new();
+    while done.len() < partitions {
+        assert!(Instant::now() < end, "the topic could not be read to its end in time");
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => records.push(incoming(&message)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => _ = done.insert(partition),
+            Some(Err(e)) if is_passing(&e) => {}
+            Some(Err(e)) => panic!("reading failed: {e}"),
+            None => {}
+        }
+    }
+    records
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, UnknownTopicOrPartition};
+    error.rdkafka_error_code().is_some_and(|code| {
+        [AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, UnknownTopicOrPartition].contains(&code)
+    })
+}
+
+fn incoming(message: &impl Message) -> Incoming {
+    let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+    let headers = message.headers().map(|h| h.iter().map(|h| (h.key.to_owned(), owned(h.value))).collect());
+    Incoming {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis().unwrap_or(-1),
+        key: owned(message.key()),
+        value: owned(message.payload()),
+        headers: headers.unwrap_or_default(),
+    }
+}
+
+fn client() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers()).set("topic.metadata.refresh.interval.ms", "1000");
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_empty_and_absent_survive_the_broker() {
+        let topic = crate::case::unique("harness");
+        create_topic(&topic, 2);
+        let sent = [
+            Outgoing::to(&topic).partition(0).key("k").header("h", None).header("h", Some(b"")).timestamp(5),
+            Outgoing::to(&topic).partition(0).value(""),
+            Outgoing::to(&topic).partition(1).key("").value(vec![b'x'; 3 << 20]),
+        ];
+        assert_eq!(produce(&sent), [(0, 0), (0, 1), (1, 0)]);
+        let read = consume(&topic);
+        let fields = |r: &Incoming| (r.key.clone(), r.value.as_ref().map(Vec::len), r.headers.len());
+        assert_eq!(
+            read.iter().map(fields).collect::<Vec<_>>(),
+            [(Some(b"k".to_vec()), None, 2), (None, Some(0), 0), (Some(vec![]), Some(3 << 20), 0)]
+        );
+        assert_eq!(read[0].headers, [("h".into(), None), ("h".into(), Some(vec![]))]);
+        assert_eq!((read[0].timestamp, ends(&topic)), (5, BTreeMap::from([(0, 2), (1, 1)])));
+        assert_eq!((committed("nobody", &topic), lag("nobody", &topic)), (BTreeMap::new(), 3));
+        assert_eq!(consume("harness_no_such_topic"), []);
+    }
+}

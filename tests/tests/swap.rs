@@ -1,0 +1,114 @@
+//! Replacing a module while records flow: the next batch uses the new one, and nothing else changes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::Value;
+use wasmill_tests::kafka::{self, Outgoing};
+use wasmill_tests::{Case, guests, wait_until};
+
+const PARTITIONS: i32 = 4;
+const SWAPS: u32 = 25;
+
+/// Offset and number by partition, as a sink holds them.
+type Written = BTreeMap<String, Vec<(i64, i64)>>;
+
+fn record(topic: &str, partition: i32) -> Outgoing {
+    let name = format!("p{partition}");
+    Outgoing::to(topic).partition(partition).key(name.clone()).value(name)
+}
+
+fn records(topic: &str, each: usize) -> Vec<Outgoing> {
+    (0..PARTITIONS).flat_map(|p| (0..each).map(move |_| p)).map(|p| record(topic, p)).collect()
+}
+
+#[test]
+fn numbers_never_fall_and_nothing_is_lost_or_doubled() {
+    let mut case = Case::new("swap");
+    let topic = case.topic("in", PARTITIONS);
+    let flow = case.flow_of("numbered", &topic);
+    case.install_as("numbered", &guests::numbered(1));
+    let host = case.start();
+    host.ready();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                kafka::produce(&records(&topic, 50));
+            }
+        });
+        // Ended on failure too: the scope would wait for ever.
+        let swapped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| swap(&case)));
+        done.store(true, Ordering::Relaxed);
+        load.join().expect("the load was produced");
+        swapped.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    case.install_as("numbered", &guests::numbered(1000));
+    wait_for_number(&case, 1000, &topic);
+    kafka::produce(&records(&topic, 1));
+    case.wait_until_committed(&flow, &topic, 60);
+    check(&rows(&case), &topic);
+    check(&outputs(&flow), &topic);
+    assert_eq!(host.metric("wasmill_records_dead_total", &[("flow", &flow)]), 0.0);
+}
+
+/// One after the other, then twenty as fast as the folder takes them.
+fn swap(case: &Case) {
+    for number in 2..=SWAPS {
+        case.install_as("numbered", &guests::numbered(number));
+        wait_until(&format!("number {number} is written"), 60, || has_number(case, number));
+    }
+    (SWAPS + 1..SWAPS + 20).for_each(|number| case.install_as("numbered", &guests::numbered(number)));
+    wait_until("the last of a burst is written", 60, || has_number(case, SWAPS + 19));
+}
+
+fn has_number(case: &Case, number: u32) -> bool {
+    let rows = case.database.try_rows(&format!("SELECT 1 FROM numbered WHERE number = {number} LIMIT 1"));
+    rows.is_ok_and(|rows| !rows.is_empty())
+}
+
+fn wait_for_number(case: &Case, number: u32, topic: &str) {
+    wait_until("the module that stays is in place", 60, || {
+        kafka::produce(&records(topic, 1));
+        has_number(case, number)
+    });
+}
+
+fn rows(case: &Case) -> Written {
+    let mut written = Written::new();
+    for row in case.database.rows("SELECT value, \"offset\", number FROM numbered ORDER BY ctid") {
+        let text = |n: usize| row[n].as_deref().expect("no NULL is written");
+        let number = |n: usize| text(n).parse().expect("a number");
+        written.entry(text(0).to_owned()).or_default().push((number(1), number(2)));
+    }
+    written
+}
+
+fn outputs(flow: &str) -> Written {
+    let mut written = Written::new();
+    let prefix = format!("{flow}/");
+    for record in kafka::consume("numbered_out") {
+        if record.header("wasmill-id").starts_with(&prefix) {
+            let row: Value = serde_json::from_slice(&record.value.expect("a value")).expect("JSON");
+            let number = |name: &str| row[name].as_i64().expect("a number");
+            let partition = row["value"].as_str().expect("a text").to_owned();
+            written.entry(partition).or_default().push((number("offset"), number("number")));
+        }
+    }
+    written
+}
+
+/// In the order in which they were written: every offset once and ascending, numbers never falling, the last one last.
+fn check(written: &Written, topic: &str) {
+    let ends = kafka::ends(topic);
+    assert_eq!(written.len(), PARTITIONS as usize, "{:?}", written.keys());
+    for (partition, rows) in written {
+        let end = ends[&partition[1..].parse().expect("a partition")];
+        let offsets: Vec<i64> = rows.iter().map(|(offset, _)| *offset).collect();
+        assert!(offsets.iter().copied().eq(0..end), "{partition}: offsets are not 0..{end} once each, in order");
+        let fall = rows.windows(2).find(|pair| pair[0].1 > pair[1].1);
+        assert!(fall.is_none(), "{partition}: the number falls: {fall:?}");
+        assert_eq!(rows.last().map(|(_, number)| *number), Some(1000), "{partition}");
+    }
+}

@@ -114,7 +114,7 @@ impl Supervisor {
             limits: limits_of(&config),
             died: on_death,
         };
-        let (folder, events) = Folder::start(folder, runtime, settings.metrics.clone());
+        let (folder, events) = Folder::start(folder, runtime);
         let named = !config.host.instance.is_empty();
         let instance = if named { config.host.instance.clone() } else { random_name() };
         let process = Process {

@@ -33,7 +33,7 @@ impl Fixture {
             limits: Box::new(|_| Limits::default()),
             died: Arc::new(|words| panic!("{words}")),
         };
-        let (folder, events) = Folder::start(settings, runtime(), Metrics::new());
+        let (folder, events) = Folder::start(settings, runtime());
         Fixture { dir, folder: Some(folder), events }
     }
 

@@ -39,7 +39,7 @@ fn quotes_become_a_row_and_a_document() {
     assert_eq!(done.outputs[1].key, None);
 }
 
-/// The same crate compiled for both worlds must say the same.
+/// The same crate, compiled for both worlds (`quotes-typed` is `quotes` with the feature `wasmill-sdk/typed`).
 #[test]
 fn both_worlds_say_the_same() {
     let (flat, typed) = (module!("quotes"), module!("quotes-typed"));

@@ -67,6 +67,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub tokio: tokio::runtime::Handle,
+    /// As configured, for words about an outage.
+    pub brokers: String,
 }
 
 impl Shared {

@@ -50,7 +50,9 @@ pub fn start(shared: &Arc<Shared>, wanted: &[String], stop: Arc<AtomicBool>) -> 
 fn look(shared: &Shared, wanted: &[String]) -> Option<String> {
     let found = match topics::partition_counts(&shared.consumer, wanted) {
         Ok(found) => found,
-        Err(cause) => return Some(format!("{cause}; check [kafka] brokers and that the cluster is up")),
+        Err(cause) => {
+            return Some(format!("{cause}; check that [kafka] brokers = \"{}\" is right and up", shared.brokers));
+        }
     };
     let missing: Vec<&str> =
         wanted.iter().filter(|name| !name.starts_with('^') && !found.contains_key(*name)).map(String::as_str).collect();

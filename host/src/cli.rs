@@ -4,23 +4,12 @@
 mod build;
 mod check;
 mod demo;
+mod feed;
 mod health;
 mod kafka;
 mod modules;
 mod out;
 mod run;
-
-/// Stands in for `cli/feed.rs` until that is there.
-mod feed {
-    use super::Failure;
-
-    #[derive(clap::Args, Debug)]
-    pub(super) struct FeedArgs {}
-
-    pub(super) fn run(_: FeedArgs, _: Option<&std::path::Path>) -> Result<(), Failure> {
-        Err(Failure::runtime("this build cannot feed"))
-    }
-}
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

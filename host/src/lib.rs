@@ -2,21 +2,21 @@
 //!
 //! The modules are listed in the order that a record travels. ARCHITECTURE.md tells the story.
 
-pub mod cli;
-pub mod config;
-pub mod record;
-pub mod outcome;
-pub mod manifest;
-pub mod source;
-pub mod modules;
-pub mod runtime;
-pub mod router;
-pub mod sinks;
-pub mod commit;
-pub mod flow;
-pub mod supervisor;
 pub mod admin;
+pub mod cli;
+pub mod commit;
+pub mod config;
+pub mod flow;
 pub mod health;
 pub mod logs;
+pub mod manifest;
 pub mod metrics;
+pub mod modules;
+pub mod outcome;
+pub mod record;
+pub mod router;
+pub mod runtime;
 pub mod shutdown;
+pub mod sinks;
+pub mod source;
+pub mod supervisor;

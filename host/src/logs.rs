@@ -25,7 +25,7 @@ const BUFFERED_LINES: usize = 16_384;
 /// How often dropped lines are mentioned.
 const DROPPED_EVERY: Duration = Duration::from_secs(60);
 /// Libraries whose debug lines would bury ours; a filter in the configuration can still name them.
-const QUIET: [(&str, LevelFilter); 9] = [
+const QUIET: [(&str, LevelFilter); 10] = [
     ("cranelift_codegen", LevelFilter::WARN),
     ("wasmtime", LevelFilter::WARN),
     ("regalloc2", LevelFilter::WARN),
@@ -35,6 +35,8 @@ const QUIET: [(&str, LevelFilter); 9] = [
     ("notify", LevelFilter::INFO),
     ("rustls", LevelFilter::INFO),
     ("sqlx", LevelFilter::WARN),
+    // The source has closed the consumer before it is dropped; that there is nothing left to close is no error.
+    ("rdkafka::consumer::base_consumer", LevelFilter::OFF),
 ];
 
 /// Keeps the writers alive; dropping it writes what is buffered.

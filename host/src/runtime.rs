@@ -151,7 +151,10 @@ impl Runtime {
         let compiled = self.engines.component(&digest, &component).map_err(invalid)?;
         dropped::check_world(self.engines.fast(), &compiled)?;
         let fast = self.engines.link(&compiled).map_err(|m| {
-            LoadError::new("module.imports", format!("does not fit this host: {m}; build it with this host's wasmill-sdk"))
+            LoadError::new(
+                "module.imports",
+                format!("does not fit this host: {m}; build it with this host's wasmill-sdk"),
+            )
         })?;
         let code = Code { fast, metered: OnceLock::new(), component, shared: Arc::default() };
         let mut module =

@@ -7,8 +7,8 @@ pub mod kafka;
 pub mod limiter;
 pub mod mongodb;
 pub mod postgres;
-pub mod sqlite;
 pub mod sql;
+pub mod sqlite;
 
 use std::sync::Arc;
 

@@ -299,7 +299,8 @@ impl Supervisor {
             (_, false) => Some(Err(Failure::new(exit::RUNTIME, bad.join("\n")))),
             (true, true) => {
                 let dir = self.process.config.base.join(&self.process.config.modules.dir);
-                let words = format!("there is no flow to run: {} holds no module and none is configured", dir.display());
+                let words =
+                    format!("there is no flow to run: {} holds no module and none is configured", dir.display());
                 Some(Err(Failure::new(exit::CONFIG, words)))
             }
         }
@@ -327,8 +328,10 @@ impl Supervisor {
     fn stop_all(&mut self) {
         self.process.health.draining();
         let begun = Instant::now();
-        let flows: Vec<Running> =
-            std::mem::take(&mut self.flows).into_values().chain(std::mem::take(&mut self.leaving).into_values()).collect();
+        let flows: Vec<Running> = std::mem::take(&mut self.flows)
+            .into_values()
+            .chain(std::mem::take(&mut self.leaving).into_values())
+            .collect();
         flows.iter().for_each(Running::stop);
         while flows.iter().any(|flow| flow.ended().is_none()) && begun.elapsed() < LEAVE {
             if begun.elapsed() > DRAIN {

@@ -160,7 +160,8 @@ fn sum(page: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let wanted: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
     let lines = page.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
     let matching = lines.filter(|line| wanted.iter().all(|label| line.contains(label.as_str())));
-    matching.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    // Not `sum`: that of nothing is -0.
+    matching.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).fold(0.0, |sum, value| sum + value)
 }
 
 fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {

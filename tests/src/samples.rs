@@ -22,7 +22,7 @@ impl Random {
         Random(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,7 +31,7 @@ impl Random {
     }
 
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.draw() % n
     }
 }
 
@@ -62,7 +62,7 @@ pub fn quote_json(quote: &str, character: &str, image: &str) -> String {
 }
 
 fn sample(topic: &str, partitions: i32, n: usize, random: &mut Random) -> Sample {
-    let quote = format!("quote {n}: {:016x}\u{2009}\"d'oh\"", random.next());
+    let quote = format!("quote {n}: {:016x}\u{2009}\"d'oh\"", random.draw());
     let character = CHARACTERS[random.below(CHARACTERS.len() as u64) as usize];
     let json = quote_json(&quote, character, &format!("https://images.example/{n}.png"));
     let partition = random.below(partitions as u64) as i32;

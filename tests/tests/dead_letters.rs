@@ -102,7 +102,7 @@ fn a_flow_may_drop_what_it_cannot_process_or_stop_before_it() {
     case.wait_until_committed(&flow, &topic, 60);
     assert_eq!(values(&case), ["a", "b"]);
     assert_eq!(kafka::consume(&format!("{topic}.dlq")), []);
-    assert_eq!(host.metric("wasmill_records_dead_total", &[("flow", &flow), ("code", "trap")]), 1.0);
+    assert_eq!(host.metric("wasmill_records_filtered_total", &[("flow", &flow), ("reason", "trap")]), 1.0);
     assert_eq!(host.stop().code, 0);
 
     case.tables = case.tables.replace(&topic, &stopping).replace("\"skip\"", "\"stop\"").replace("_flow]", "_stop]");

@@ -13,13 +13,13 @@ use self::cluster::Cluster;
 use self::generator::Generator;
 use self::view::{Counts, View};
 use super::modules::Loader;
-use crate::supervisor::{self, Settings};
 use super::{Failure, out, tokio_runtime};
 use crate::config::units::parse_duration;
 use crate::config::{Config, Delivery, Flow, Limits, Log, Sink};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::supervisor::{self, Settings};
 use crate::{admin, logs};
 
 const TOPIC: &str = "topic_quotes";

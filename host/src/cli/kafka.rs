@@ -12,7 +12,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Partition counts by topic.
 pub(super) fn topics(kafka: &Kafka) -> Result<BTreeMap<String, usize>, String> {
-    let client: BaseProducer = properties::producer(kafka).create().map_err(|error| format!("cannot make a Kafka client: {error}"))?;
+    let client: BaseProducer =
+        properties::producer(kafka).create().map_err(|error| format!("cannot make a Kafka client: {error}"))?;
     let metadata = client.client().fetch_metadata(None, TIMEOUT).map_err(|error| {
         let seconds = TIMEOUT.as_secs();
         format!("no answer from {} within {seconds} s: {error}", kafka.brokers)

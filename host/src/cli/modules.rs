@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
-use crate::runtime::Runtime;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::runtime::Module;
+use crate::runtime::Runtime;
 
 /// Largest file that is taken for a module; the host has the same limit.
 const MAX_MODULE: u64 = 256 << 20;

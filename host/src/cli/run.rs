@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use crate::supervisor::{self, Settings};
 use super::{Failure, out, tokio_runtime};
 use crate::config::Config;
 use crate::config::load::file_to_read;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use crate::supervisor::{self, Settings};
 use crate::{admin, logs};
 
 #[derive(clap::Args, Debug)]

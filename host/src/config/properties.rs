@@ -34,11 +34,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "records of aborted transactions must not be processed",
         "remove it; records are read with read_committed",
     ),
-    (
-        "group.id",
-        "each flow has its own consumer group",
-        "set `group` in [flow.NAME]; the default is `wasmill.NAME`",
-    ),
+    ("group.id", "each flow has its own consumer group", "set `group` in [flow.NAME]; the default is `wasmill.NAME`"),
     ("group.protocol", "offsets in transactions need the classic protocol", "remove it"),
     (
         "partition.assignment.strategy",

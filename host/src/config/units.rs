@@ -38,8 +38,8 @@ impl<'de> Deserialize<'de> for Span {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        bytesize::ByteSize::deserialize(deserializer).map(|size| ByteSize(size.0)).map_err(|_| {
-            D::Error::custom("not a size; write it like \"64MiB\"")
-        })
+        bytesize::ByteSize::deserialize(deserializer)
+            .map(|size| ByteSize(size.0))
+            .map_err(|_| D::Error::custom("not a size; write it like \"64MiB\""))
     }
 }

@@ -26,9 +26,15 @@ pub(super) struct Stat {
 /// What a reading of a file gave.
 #[derive(Debug)]
 pub(super) enum Reading {
-    Bytes { bytes: Vec<u8>, digest: Arc<str> },
+    Bytes {
+        bytes: Vec<u8>,
+        digest: Arc<str>,
+    },
     /// Cannot become a module whatever is in it; code and words.
-    Refused { code: &'static str, message: String },
+    Refused {
+        code: &'static str,
+        message: String,
+    },
     /// Changed while it was read, or gone.
     Moving,
 }

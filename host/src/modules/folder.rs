@@ -195,7 +195,14 @@ impl Watched {
         match self.runtime.load(stem, bytes, &limits) {
             Ok(module) => {
                 let (version, took) = (&module.manifest.version, began.elapsed().as_millis() as u64);
-                tracing::info!(module = stem, digest = short(&digest), bytes = bytes.len(), version, ms = took, "module loaded");
+                tracing::info!(
+                    module = stem,
+                    digest = short(&digest),
+                    bytes = bytes.len(),
+                    version,
+                    ms = took,
+                    "module loaded"
+                );
                 self.tell(Event::Loaded(module));
             }
             Err(error) => self.refuse(name, path, digest, error.code, error.message, bytes.len() as u64),

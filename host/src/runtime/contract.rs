@@ -284,8 +284,7 @@ impl Emitted {
 impl From<WitManifest> for Manifest {
     fn from(manifest: WitManifest) -> Self {
         let example = |e: WitExample| Example { key: e.key, value: e.value, outputs: e.outputs };
-        let target =
-            |t: WitTarget| TargetSpec { sink: t.sink, name: t.name, table: t.table.map(TableSpec::from) };
+        let target = |t: WitTarget| TargetSpec { sink: t.sink, name: t.name, table: t.table.map(TableSpec::from) };
         Manifest {
             name: manifest.name,
             version: manifest.version,

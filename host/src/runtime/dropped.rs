@@ -164,7 +164,9 @@ fn what_else(bytes: &[u8]) -> String {
         () if bytes.starts_with(b"\x7fELF") => "a native program",
         () if bytes.starts_with(&[0x1f, 0x8b]) => "a gzip archive",
         () if bytes.starts_with(b"PK\x03\x04") => "a zip archive",
-        () if std::str::from_utf8(&bytes[..bytes.len().min(64)]).map_or_else(|e| e.error_len().is_none(), |_| true) => "text",
+        () if std::str::from_utf8(&bytes[..bytes.len().min(64)]).map_or_else(|e| e.error_len().is_none(), |_| true) => {
+            "text"
+        }
         () => "something else",
     };
     format!("is not WebAssembly but {what}: {USE_SDK}")
@@ -219,7 +221,11 @@ mod tests {
 
     #[test]
     fn a_module_without_our_contract_is_told_what_to_do() {
-        check(&core_module(None, None), "module.foreign", "is a WebAssembly module, but not a wasmill module: build it with wasmill-sdk");
+        check(
+            &core_module(None, None),
+            "module.foreign",
+            "is a WebAssembly module, but not a wasmill module: build it with wasmill-sdk",
+        );
         check(&core_module(None, Some(("env", "now"))), "module.foreign", "it wants env: now");
         let wasi = core_module(Some("component-type:x"), Some(("wasi_snapshot_preview1", "fd_write")));
         check(&wasi, "module.imports", "wasi_snapshot_preview1: fd_write");

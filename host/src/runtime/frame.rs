@@ -189,7 +189,9 @@ mod tests {
                 | u8::from(o.partition.is_some()) << 2
                 | u8::from(o.headers.is_some()) << 3;
             frame.extend([0, operation, flags, 0]);
-            frame.extend([o.source, o.target, length(&o.key) as u32, length(&o.value) as u32].map(u32::to_le_bytes).concat());
+            frame.extend(
+                [o.source, o.target, length(&o.key) as u32, length(&o.value) as u32].map(u32::to_le_bytes).concat(),
+            );
             put(&mut frame, &o.key);
             put(&mut frame, &o.value);
             if let Some(suffix) = &o.suffix {

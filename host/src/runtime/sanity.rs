@@ -89,7 +89,9 @@ fn pattern(topic: &str) -> Option<String> {
 fn name(what: &str, name: &str) -> Option<String> {
     match name {
         "" => Some(format!("has a {what} without a name")),
-        name if name.len() > NAME_BYTES => Some(format!("has a {what} with {} bytes; {NAME_BYTES} are possible", name.len())),
+        name if name.len() > NAME_BYTES => {
+            Some(format!("has a {what} with {} bytes; {NAME_BYTES} are possible", name.len()))
+        }
         name if name.chars().any(char::is_control) => Some(format!("has a {what} with control characters")),
         _ => None,
     }
@@ -102,7 +104,8 @@ mod tests {
 
     fn manifest() -> Manifest {
         let column = |name: &str| Column { name: name.into(), ty: "text".into(), nullable: true };
-        let table = TableSpec { columns: vec![column("a"), column("b")], key: vec!["a".into()], serial: Some("id".into()) };
+        let table =
+            TableSpec { columns: vec![column("a"), column("b")], key: vec!["a".into()], serial: Some("id".into()) };
         Manifest {
             name: "quotes".into(),
             version: "1.0.0".into(),

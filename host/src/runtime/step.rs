@@ -160,12 +160,14 @@ impl Run<'_> {
             Fault::Fuel | Fault::Deadline => {
                 dead(Code::DEADLINE, format!("{at}: the module did not finish within {} units of fuel", limits.fuel))
             }
-            Fault::Memory => {
-                dead(Code::MEMORY, format!("{at}: the module needs more than {} bytes of memory", limits.memory.bytes()))
-            }
-            Fault::TooMuchOutput => {
-                dead(Code::OUTPUT_LIMIT, format!("{at}: the outputs are larger than {} bytes", limits.output_bytes.bytes()))
-            }
+            Fault::Memory => dead(
+                Code::MEMORY,
+                format!("{at}: the module needs more than {} bytes of memory", limits.memory.bytes()),
+            ),
+            Fault::TooMuchOutput => dead(
+                Code::OUTPUT_LIMIT,
+                format!("{at}: the outputs are larger than {} bytes", limits.output_bytes.bytes()),
+            ),
             Fault::Trap(message) => dead(Code::TRAP, format!("{at}: the module trapped: {message}")),
             Fault::Malformed(message) => dead(Code::TRAP, format!("{at}: the outcome breaks the contract: {message}")),
         }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::Lines;
 use crate::cli::modules::{Loader, summary};
-use crate::flow::plan::{Plan, Refusal, plan};
 use crate::cli::{Failure, out};
 use crate::config::report::nearest;
 use crate::config::{Config, Flow, Limits};
+use crate::flow::plan::{Plan, Refusal, plan};
 use crate::runtime::Module;
 
 type Modules = BTreeMap<String, Arc<Module>>;

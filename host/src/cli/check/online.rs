@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Lines, TIMEOUT};
-use crate::flow::plan::Plan;
 use crate::cli::kafka;
-use crate::sinks;
 use crate::config::Config;
+use crate::flow::plan::Plan;
+use crate::sinks;
 
 pub(super) fn kafka(config: &Config, flows: &[Plan], lines: &mut Lines) {
     let topics = match kafka::topics(&config.kafka) {

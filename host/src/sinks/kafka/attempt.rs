@@ -84,7 +84,11 @@ pub(super) fn failure(code: RDKafkaErrorCode, item: Option<usize>) -> PublishErr
             message: "the topic's max.message.bytes does not allow a record of this size".into(),
         }]),
         (E::InvalidRecord | E::InvalidTimestamp | E::UnknownPartition, Some(item)) => {
-            PublishError::Refused(vec![Refusal { item, code: Code::sink("kafka", format!("{code:?}")), message: code.to_string() }])
+            PublishError::Refused(vec![Refusal {
+                item,
+                code: Code::sink("kafka", format!("{code:?}")),
+                message: code.to_string(),
+            }])
         }
         (E::TopicAuthorizationFailed | E::ClusterAuthorizationFailed | E::TransactionalIdAuthorizationFailed, _) => {
             PublishError::Operator(format!("Kafka does not allow to produce: {code}; grant Write on the topic"))

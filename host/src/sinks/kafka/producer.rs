@@ -111,7 +111,9 @@ impl Producer {
         loop {
             match self.client.send(record) {
                 Ok(()) => return Ok(place),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
                     record = back;
                     std::thread::sleep(LOOK * 5);
                 }

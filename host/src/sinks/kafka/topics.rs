@@ -57,7 +57,8 @@ pub(super) fn ensure(
 
 fn names(producer: &Producer) -> Result<Vec<String>, PublishError> {
     let metadata = producer.client().client().fetch_metadata(None, PATIENCE);
-    let metadata = metadata.map_err(|cause| PublishError::Wait(format!("could not read the list of topics: {cause}")))?;
+    let metadata =
+        metadata.map_err(|cause| PublishError::Wait(format!("could not read the list of topics: {cause}")))?;
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
@@ -65,19 +66,23 @@ fn create(settings: &Settings, missing: &[&(String, i32)]) -> Result<(), Publish
     let failed = |cause: String| PublishError::Wait(format!("could not create topics: {cause}"));
     let config = settings.admin();
     let admin: AdminClient<DefaultClientContext> = config.create().map_err(|cause| failed(cause.to_string()))?;
-    // Replication -1 is the brokers' default.
+    // A count of -1 is the brokers' default.
     let topics: Vec<NewTopic<'_>> = missing
         .iter()
-        .map(|(name, partitions)| NewTopic::new(name, (*partitions).max(1), TopicReplication::Fixed(-1)))
+        .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(-1)))
         .collect();
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|cause| failed(cause.to_string()))?;
-    let results = runtime.block_on(admin.create_topics(&topics, &options)).map_err(|cause| failed(cause.to_string()))?;
+    let results =
+        runtime.block_on(admin.create_topics(&topics, &options)).map_err(|cause| failed(cause.to_string()))?;
     for result in results {
         match result {
             Ok(topic) => info!(topic, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed))) => {
+            Err((
+                topic,
+                code @ (RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed),
+            )) => {
                 return Err(PublishError::Operator(format!(
                     "could not create topic {topic}: {code}; create it, or grant Create"
                 )));

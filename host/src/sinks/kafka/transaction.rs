@@ -29,18 +29,24 @@ pub(super) fn init(producer: &Producer, deadline: Duration) -> Result<(), Publis
     }
     producer.client().init_transactions(deadline).map_err(|cause| match transaction_error(&cause) {
         Some(error) if is_fenced(error) => PublishError::Fenced(format!("could not begin transactions: {cause}")),
-        Some(error) if error.code() == RDKafkaErrorCode::TransactionalIdAuthorizationFailed => {
-            PublishError::Operator(format!("could not begin transactions: {cause}; grant Write on the transactional id"))
-        }
+        Some(error) if error.code() == RDKafkaErrorCode::TransactionalIdAuthorizationFailed => PublishError::Operator(
+            format!("could not begin transactions: {cause}; grant Write on the transactional id"),
+        ),
         _ => PublishError::Wait(format!("could not begin transactions: {cause}")),
     })
 }
 
 /// Runs one transaction to its end.
-pub(super) fn run(producer: &Producer, messages: &[Message<'_>], commit: &TransactionCommit<'_>) -> Result<(), PublishError> {
+pub(super) fn run(
+    producer: &Producer,
+    messages: &[Message<'_>],
+    commit: &TransactionCommit<'_>,
+) -> Result<(), PublishError> {
     producer.begin();
     let client = producer.client();
-    client.begin_transaction().map_err(|cause| PublishError::Unknown(format!("could not begin a transaction: {cause}")))?;
+    client
+        .begin_transaction()
+        .map_err(|cause| PublishError::Unknown(format!("could not begin a transaction: {cause}")))?;
     let filled = fill(producer, messages).and_then(|()| send_offsets(producer, commit));
     if let Err(error) = filled {
         return Err(abort(producer, error));

@@ -139,7 +139,7 @@ fn what_is_no_document_is_named_without_its_content() {
         ("{\"a\":{\"b\":1,\"$c\":2}}".into(), "begins with `$`"),
         ("{\"a.b\":1}".into(), "contains `.`"),
         ("{\"a\\u0000b\":1}".into(), "contains NUL"),
-        ("{\"a\":\"\\ud800\"}".into(), "surrogate"),
+        ("{\"a\":\"\\ud800\"}".into(), "hex escape"),
         ("{\"a\":1e400}".into(), "out of range"),
         ("\u{feff}{}".into(), "expected value"),
     ];

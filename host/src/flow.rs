@@ -56,8 +56,6 @@ impl DeadLetters {
 pub struct Shared {
     pub name: Arc<str>,
     pub group: Arc<str>,
-    /// As configured, for words.
-    pub brokers: Arc<str>,
     pub delivery: Delivery,
     pub on_error: OnError,
     pub dead_letters: DeadLetters,
@@ -69,6 +67,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub tokio: tokio::runtime::Handle,
+    /// As configured, for words about an outage.
+    pub brokers: String,
 }
 
 impl Shared {

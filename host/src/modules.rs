@@ -17,7 +17,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::config::Limits;
-use crate::metrics::Metrics;
 use crate::runtime::{Module, Runtime};
 
 /// What happened in the folder, in order.
@@ -56,7 +55,7 @@ pub struct Folder {
 
 impl Folder {
     /// Begins with a scan at once.
-    pub fn start(settings: FolderSettings, runtime: Arc<Runtime>, _metrics: Arc<Metrics>) -> (Folder, Receiver<Event>) {
+    pub fn start(settings: FolderSettings, runtime: Arc<Runtime>) -> (Folder, Receiver<Event>) {
         let (events, receiver) = unbounded();
         let (stop, stopped) = bounded(1);
         let died = settings.died.clone();

@@ -14,7 +14,7 @@ mod pool;
 mod sanity;
 mod step;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transform;
 
 use std::fmt;
@@ -56,8 +56,7 @@ pub struct Module {
     /// sha256 of the file's bytes, in hex.
     pub digest: Arc<str>,
     pub manifest: Manifest,
-    /// `None` only where a test describes a module without having one.
-    code: Option<Code>,
+    code: Code,
 }
 
 /// One module of a chain as a flow uses it.
@@ -132,7 +131,7 @@ impl Runtime {
     /// Tries a chain as a flow will run it: every module's `init` with the flow's variables, the first one's examples.
     pub fn probe(&self, chain: &Arc<Chain>) -> Result<(), LoadError> {
         for (index, step) in chain.steps.iter().enumerate() {
-            let code = step.module.code()?;
+            let code = &step.module.code;
             let (_, manifest) = self
                 .start(&code.fast, chain, index)
                 .map_err(|m| LoadError::new("module.init", format!("{} does not start: {m}", step.module.name)))?;
@@ -157,8 +156,7 @@ impl Runtime {
             )
         })?;
         let code = Code { fast, metered: OnceLock::new(), component, shared: Arc::default() };
-        let mut module =
-            Module { name: name.into(), digest: digest.into(), manifest: Manifest::default(), code: Some(code) };
+        let mut module = Module { name: name.into(), digest: digest.into(), manifest: Manifest::default(), code };
         module.manifest = self.introduce(&module, limits)?;
         let module = Arc::new(module);
         self.try_examples(&Arc::new(Chain::of_examples(&module, limits)))?;
@@ -166,7 +164,7 @@ impl Runtime {
     }
 
     fn introduce(&self, module: &Module, limits: &Limits) -> Result<Manifest, LoadError> {
-        let code = module.code()?;
+        let code = &module.code;
         let setting = Setting {
             metrics: &self.engines.metrics,
             shared: &code.shared,
@@ -208,13 +206,13 @@ impl Runtime {
 
     /// A new instance of a chain's step.
     fn instance(&self, chain: &Chain, step: usize) -> Result<Instance, String> {
-        let code = chain.steps[step].module.code().map_err(|e| e.message)?;
+        let code = &chain.steps[step].module.code;
         self.start(&code.fast, chain, step).map(|(instance, _)| instance)
     }
 
     /// A new instance of a chain's step on the metered engine, which is compiled at the first need.
     fn metered_instance(&self, chain: &Chain, step: usize) -> Result<Instance, String> {
-        let code = chain.steps[step].module.code().map_err(|e| e.message)?;
+        let code = &chain.steps[step].module.code;
         let compiled = code.metered.get_or_init(|| self.engines.metered(&code.component)).as_ref();
         self.start(compiled.map_err(Clone::clone)?, chain, step).map(|(instance, _)| instance)
     }
@@ -223,7 +221,7 @@ impl Runtime {
         let module = &chain.steps[step].module;
         let setting = Setting {
             metrics: &self.engines.metrics,
-            shared: &module.code().map_err(|e| e.message)?.shared,
+            shared: &module.code.shared,
             flow: &chain.flow,
             module: &module.name,
             limits: &chain.limits,
@@ -233,18 +231,6 @@ impl Runtime {
         // Said once at load; instances come and go.
         instance.effects().discard();
         Ok((instance, manifest))
-    }
-}
-
-impl Module {
-    fn code(&self) -> Result<&Code, LoadError> {
-        self.code.as_ref().ok_or_else(|| LoadError::new("module.invalid", "has no code"))
-    }
-
-    /// A module that can be spoken about but not run, for tests of what surrounds the runtime.
-    #[cfg(test)]
-    pub(crate) fn described(name: &str, digest: &str, manifest: Manifest) -> Arc<Module> {
-        Arc::new(Module { name: name.into(), digest: digest.into(), manifest, code: None })
     }
 }
 

@@ -204,3 +204,6 @@ fn ensure_topic(kafka: &Kafka, topic: &str) -> Result<(), Failure> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

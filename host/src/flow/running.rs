@@ -169,7 +169,6 @@ impl Parts {
         let shared = Shared {
             name: plan.name.clone(),
             group: plan.group.clone(),
-            brokers: kafka.brokers.as_str().into(),
             delivery: plan.delivery,
             on_error: plan.on_error,
             dead_letters: plan.dead_letters.clone(),
@@ -180,6 +179,7 @@ impl Parts {
             metrics: process.metrics.clone(),
             health: process.health.clone(),
             tokio: process.tokio.clone(),
+            brokers: kafka.brokers.clone(),
         };
         Ok(Parts {
             plan: plan.clone(),
@@ -365,7 +365,7 @@ fn consumer(
     }
     let session = settings.get("session.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(45_000);
     let patience = Duration::from_millis(session / 3).min(Duration::from_secs(10));
-    let context = Context { flow: plan.name.clone(), ownership, events, patience, told: Default::default() };
+    let context = Context { flow: plan.name.clone(), ownership, events, patience, told: Mutex::default() };
     let created: Result<BaseConsumer<Context>, _> = settings.create_with_context(context);
     created.map_err(|cause| format!("could not create the Kafka consumer of flow {}: {cause}", plan.name))
 }

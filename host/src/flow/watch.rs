@@ -51,10 +51,7 @@ fn look(shared: &Shared, wanted: &[String]) -> Option<String> {
     let found = match topics::partition_counts(&shared.consumer, wanted) {
         Ok(found) => found,
         Err(cause) => {
-            let brokers = &shared.brokers;
-            return Some(format!(
-                "{cause}; no answer from {brokers}: check [kafka] brokers and that the cluster is up"
-            ));
+            return Some(format!("{cause}; check that [kafka] brokers = \"{}\" is right and up", shared.brokers));
         }
     };
     let missing: Vec<&str> =

@@ -18,8 +18,10 @@ use crate::runtime::Runtime;
 const STABLE: Duration = Duration::from_millis(150);
 /// How long a file may be missing: `rm` and `cp` replace a module, they do not remove it.
 const GRACE: Duration = Duration::from_secs(5);
+/// A file that never comes to rest must not hold up what waits for a complete scan.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// After a hint, so that a burst of events is one scan.
-const BURST: Duration = Duration::from_millis(20);
+const BURST: Duration = Duration::from_millis(50);
 
 /// The folder as it is known.
 pub(super) struct Watched {
@@ -32,6 +34,8 @@ pub(super) struct Watched {
     /// What was last said about a folder that cannot be read.
     missing: Option<String>,
     files: BTreeMap<String, Known>,
+    /// Since when there has been a file that was not decided on.
+    restless_since: Option<Instant>,
 }
 
 /// What is known of one file.
@@ -51,7 +55,16 @@ struct Known {
 impl Watched {
     pub(super) fn new(settings: FolderSettings, runtime: Arc<Runtime>, events: Sender<Event>) -> Self {
         let watch = Watch::new();
-        Watched { settings, runtime, events, watch, folder: None, missing: None, files: BTreeMap::new() }
+        Watched {
+            settings,
+            runtime,
+            events,
+            watch,
+            folder: None,
+            missing: None,
+            files: BTreeMap::new(),
+            restless_since: None,
+        }
     }
 
     /// Scans until `stop` is closed.
@@ -81,7 +94,8 @@ impl Watched {
             pending |= self.look(&name, now);
         }
         let gone = self.forget_gone(now);
-        if !pending {
+        self.restless_since = if pending { self.restless_since.or(Some(now)) } else { None };
+        if self.restless_since.is_none_or(|since| now.duration_since(since) > PATIENCE) {
             self.tell(Event::Scanned);
         }
         let soon = if pending { STABLE } else { self.settings.scan_interval };

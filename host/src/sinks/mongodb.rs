@@ -93,6 +93,9 @@ impl Sink for MongoDb {
 
     async fn write(&self, batch: &SinkBatch) -> Result<Written, SinkError> {
         let plan = plan::plan(batch, &self.tables);
+        if batch.strict && !plan.refused.is_empty() {
+            return Ok(Written { refused: plan.refused, ..Written::default() });
+        }
         Write { server: &self.server, limiter: &self.limiter }.carry_out(plan).await
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
@@ -16,8 +16,8 @@ use tracing::{info, warn};
 use super::Partition;
 use super::ownership::Ownership;
 
-/// Time between two logged complaints of the client.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the same error of the client is logged.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
 
 /// The consumer of a flow.
 pub type FlowConsumer = BaseConsumer<Context>;
@@ -37,17 +37,18 @@ pub struct Context {
     pub events: Sender<Rebalance>,
     /// How long a revoke waits for batches: a third of the session, so that the group does not give us up.
     pub patience: Duration,
-    /// When the client's last complaint was logged.
-    pub told: Mutex<Option<Instant>>,
+    /// The last error that was logged, and when.
+    pub told: Mutex<Option<(RDKafkaErrorCode, Instant)>>,
 }
 
 impl ClientContext for Context {
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        // Brokers that come and go are librdkafka's business; the flow reports what it cannot do. It complains many
-        // times per second while none is there.
+    fn error(&self, error: KafkaError, reason: &str) {
+        // Brokers that come and go are librdkafka's business, and it tells of each attempt; the flow reports what it
+        // cannot do.
+        let code = error.rdkafka_error_code();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() > COMPLAINT_INTERVAL) {
-            *told = Some(Instant::now());
+        if told.is_none_or(|(last, at)| Some(last) != code || at.elapsed() > TELL_AGAIN) {
+            *told = code.map(|code| (code, Instant::now()));
             warn!(flow = %self.flow, "kafka client: {error}: {reason}");
         }
     }
@@ -70,7 +71,7 @@ impl Context {
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &mut TopicPartitionList,
-    ) -> rdkafka::error::KafkaResult<()> {
+    ) -> KafkaResult<()> {
         let assigned: Vec<(Partition, u64)> =
             names(partitions).into_iter().map(|p| (p.clone(), self.ownership.assign(p))).collect();
         // Any place will do: the partitions are paused before the first fetch and moved before they are resumed.
@@ -88,7 +89,7 @@ impl Context {
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
-    ) -> rdkafka::error::KafkaResult<()> {
+    ) -> KafkaResult<()> {
         let revoked = names(partitions);
         // A lost assignment already belongs to somebody else: there is nothing to wait for.
         let patience = if consumer.assignment_lost() { Duration::ZERO } else { self.patience };
@@ -123,16 +124,4 @@ pub fn to_list<'a>(partitions: impl Iterator<Item = &'a Partition>) -> TopicPart
 pub fn list<'a>(partitions: impl Iterator<Item = &'a Partition>) -> String {
     let names: Vec<String> = partitions.map(|(topic, partition)| format!("{topic}/{partition}")).collect();
     names.join(" ")
-}
-
-/// Whether an error means that the group has moved on without us.
-pub fn is_stale_member(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::IllegalGeneration
-            | RDKafkaErrorCode::UnknownMemberId
-            | RDKafkaErrorCode::FencedInstanceId
-            | RDKafkaErrorCode::FencedMemberEpoch
-            | RDKafkaErrorCode::StaleMemberEpoch
-    )
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::{Offset, TopicPartitionList};
@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::consumer::{FlowConsumer, Rebalance, list, to_list};
 use super::open_batch::{Incoming, OpenBatch, Origin};
 use super::ownership::Ownership;
-use super::resolve::{Answer, Resolver};
+use super::resolve::{Answer, CommitMark, Resolver, add_marked};
 use super::{Partition, Sealed, ffi};
 use crate::health::{Beat, Health};
 use crate::runtime::{Chain, Job, Pool};
@@ -247,6 +247,11 @@ impl Loop {
             }
         };
         self.reader.health.solved(&key);
+        if let Err(cause) = self.commit_first(asked, &answers) {
+            debug!(flow = %self.reader.flow, "{cause}; tried again in a moment");
+            self.resolve_after = Instant::now() + RESOLVE_AGAIN;
+            return;
+        }
         for ((partition, answer), (_, epoch)) in answers.into_iter().zip(asked) {
             if !self.reader.ownership.holds(&partition, *epoch) {
                 continue;
@@ -256,6 +261,24 @@ impl Loop {
                 self.resolve_after = Instant::now() + Duration::from_millis(20);
             }
         }
+    }
+
+    /// Commits where partitions begin that the group has no offset for. On this thread no partition can be handed over
+    /// meanwhile: a commit from elsewhere could put the next owner's offset back.
+    fn commit_first(&self, asked: &[(Partition, u64)], answers: &[Answer]) -> Result<(), String> {
+        let mut list = TopicPartitionList::new();
+        for ((partition, answer), (_, epoch)) in answers.iter().zip(asked) {
+            let Ok(begin) = answer else { continue };
+            if begin.first && self.reader.ownership.holds(partition, *epoch) {
+                let mark = CommitMark { born: begin.born, digest: String::new() };
+                add_marked(&mut list, partition, begin.kafka_lane, &mark)?;
+            }
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        let committed = self.reader.consumer.commit(&list, CommitMode::Sync);
+        committed.map_err(|cause| format!("could not commit the first offsets of the consumer group: {cause}"))
     }
 
     /// Moves a partition to its beginning and lets it go.

@@ -2,11 +2,12 @@
 //! that whoever is behind gets what it lacks and whoever is ahead skips it. Runs on a thread of its own and asks for
 //! as long as it takes; the source goes on polling meanwhile.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
@@ -39,6 +40,9 @@ pub struct Begin {
     pub end: i64,
     /// Partitions that the topic had when the group came into being.
     pub born: i32,
+    /// The group has no offset here yet: it gets one before the first record is read, so that a record that arrives
+    /// now is not skipped after a restart.
+    pub first: bool,
 }
 
 /// What commits carry in their metadata: `v1;born=12;digest=0123456789abcdef`.
@@ -86,14 +90,16 @@ impl Resolver {
     pub fn resolve(&self, partitions: &[Partition]) -> Result<Vec<Answer>, String> {
         let committed = self.committed(partitions)?;
         let mut spans = Vec::with_capacity(partitions.len());
-        for partition in partitions {
-            let topic_id = topics::id(&self.consumer, &partition.0)?;
-            let (topic, partition) = partition.clone();
+        let mut ids: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        for (topic, partition) in partitions.iter().cloned() {
+            let topic_id = match ids.get(&topic) {
+                Some(id) => id.clone(),
+                None => ids.entry(topic.clone()).insert_entry(topics::id(&self.consumer, &topic)?).get().clone(),
+            };
             spans.push(Span { topic, topic_id, partition, start: 0, end: 0, digest: "".into() });
         }
         let lanes = self.lanes.lanes(&spans).map_err(|error| error.message)?;
         let mut answers = Vec::with_capacity(partitions.len());
-        let mut fresh = TopicPartitionList::new();
         for (index, partition) in partitions.iter().enumerate() {
             let stored: Vec<(&str, &Lane)> =
                 lanes.iter().filter_map(|(sink, lanes)| Some((sink.as_str(), lanes[index].as_ref()?))).collect();
@@ -107,13 +113,10 @@ impl Resolver {
                 Some(offset) => offset,
                 None => self.first(partition, born)?,
             };
-            if committed.is_none() {
-                add_marked(&mut fresh, partition, group, &CommitMark { born, digest: String::new() })?;
-            }
             let begin = self.begin(partition, &spans[index], group, &stored)?;
-            answers.push((partition.clone(), begin.map(|begin| Begin { born, ..begin })));
+            let first = committed.is_none();
+            answers.push((partition.clone(), begin.map(|begin| Begin { born, first, ..begin })));
         }
-        self.commit_first(&fresh)?;
         Ok(answers)
     }
 
@@ -159,7 +162,7 @@ impl Resolver {
                  emptied or recreated; move the group to an offset that exists"
             )));
         }
-        Ok(Ok(Begin { topic_id: span.topic_id.clone(), start, kafka_lane: group, end, born: 0 }))
+        Ok(Ok(Begin { topic_id: span.topic_id.clone(), start, kafka_lane: group, end, born: 0, first: false }))
     }
 
     /// Committed offsets, where there are any. The fetch is *stable*: it waits for transactions that hold offsets.
@@ -221,16 +224,6 @@ impl Resolver {
         let marked = committed.iter().flatten().find_map(|(_, mark)| CommitMark::parse(mark)).map(|mark| mark.born);
         let foreign = committed.iter().any(Option::is_some).then_some(0);
         Ok(marked.or(foreign).unwrap_or(count))
-    }
-
-    /// Commits the first offsets at once, so that a record that arrives now is not skipped after a restart.
-    fn commit_first(&self, fresh: &TopicPartitionList) -> Result<(), String> {
-        if fresh.count() == 0 {
-            return Ok(());
-        }
-        self.consumer
-            .commit(fresh, CommitMode::Sync)
-            .map_err(|cause| format!("could not commit the first offsets of the consumer group: {cause}"))
     }
 }
 

@@ -56,6 +56,10 @@ impl FrameBuilder {
 }
 
 /// A key or value of a decoded output.
+#[cfg_attr(
+    target_arch = "wasm32",
+    allow(unreachable_pub, reason = "`testing` makes it public and is not there for Wasm")
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
     /// As in the input record.

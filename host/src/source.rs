@@ -54,8 +54,11 @@ pub struct SealedSpan {
     pub born: i32,
 }
 
+/// A sink's name and its progress for each span that was asked for.
+pub type SinkLanes = (String, Vec<Option<Lane>>);
+
 /// What the sinks know of a flow's progress: the source asks it where to begin.
 pub trait Lanes: Send + Sync {
     /// Per SQL sink (by name) the progress for each span, in the spans' order.
-    fn lanes(&self, spans: &[Span]) -> Result<Vec<(String, Vec<Option<Lane>>)>, SinkError>;
+    fn lanes(&self, spans: &[Span]) -> Result<Vec<SinkLanes>, SinkError>;
 }

@@ -186,7 +186,7 @@ fn awkward_strings(count: usize) -> Vec<String> {
         "\0",
     ];
     let mut random = Random::new(500);
-    let mut string = |n: usize| {
+    let string = |n: usize| {
         let mut text: String = (0..random.below(6)).map(|_| PARTS[random.below(28) as usize]).collect();
         match n % 25 {
             0 => text.push_str(&"ß".repeat(600)),
@@ -195,5 +195,5 @@ fn awkward_strings(count: usize) -> Vec<String> {
         }
         text
     };
-    (0..count).map(|n| string(n)).collect()
+    (0..count).map(string).collect()
 }

@@ -19,13 +19,13 @@ use crate::metrics::{ByFlow, ByPartition, Metrics};
 use crate::router::KAFKA;
 use crate::runtime::{Chain, Pool};
 use crate::sinks::kafka::{KafkaSink, Settings};
-use crate::sinks::{Lane, Sink, SinkError, Span, backoff};
+use crate::sinks::{Sink, SinkError, Span, backoff};
 use crate::source::consumer::{Context, FlowConsumer};
 use crate::source::open_batch::{Bounds, OpenBatch};
 use crate::source::ownership::Ownership;
 use crate::source::reader::{self, Reader};
 use crate::source::resolve::Resolver;
-use crate::source::{Lanes, Partition};
+use crate::source::{Lanes, SinkLanes};
 
 /// What every flow of the process shares.
 #[derive(Clone)]
@@ -307,7 +307,7 @@ impl Parts {
 struct StoredLanes(Arc<Shared>);
 
 impl Lanes for StoredLanes {
-    fn lanes(&self, spans: &[Span]) -> Result<Vec<(String, Vec<Option<Lane>>)>, SinkError> {
+    fn lanes(&self, spans: &[Span]) -> Result<Vec<SinkLanes>, SinkError> {
         if self.0.delivery == Delivery::AtLeastOnce {
             return Ok(Vec::new());
         }
@@ -380,7 +380,7 @@ fn written_topics(plan: &Plan) -> String {
     patterns.collect::<Vec<_>>().join(",")
 }
 
-fn lag_gauge(flow: &str, metrics: &Arc<Metrics>) -> Box<dyn Fn(&Partition, Option<i64>) + Send> {
+fn lag_gauge(flow: &str, metrics: &Arc<Metrics>) -> reader::TellLag {
     let (flow, metrics) = (flow.to_owned(), metrics.clone());
     Box::new(move |(topic, partition), lag| {
         let labels = ByPartition { flow: flow.clone(), topic: topic.to_string(), partition: partition.to_string() };

@@ -63,13 +63,16 @@ pub struct DeadLetter {
     pub headers: Headers,
 }
 
+/// A header of a dead letter: the original's are borrowed, ours are made.
+pub type LetterHeader<'a> = (Cow<'a, str>, Option<Cow<'a, [u8]>>);
+
 /// A dead letter as a record: within the limit it was made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LetterRecord<'a> {
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
     /// The original's headers first, ours after.
-    pub headers: Vec<(Cow<'a, str>, Option<Cow<'a, [u8]>>)>,
+    pub headers: Vec<LetterHeader<'a>>,
 }
 
 impl DeadLetter {
@@ -77,7 +80,7 @@ impl DeadLetter {
     /// our names (the record came from a dead-letter topic) are replaced by ours.
     pub fn record(&self, limit: usize) -> LetterRecord<'_> {
         let ours = self.own_headers();
-        let mut headers: Vec<(Cow<'_, str>, Option<Cow<'_, [u8]>>)> = self.original_headers();
+        let mut headers = self.original_headers();
         let (own_bytes, original_bytes) = (bytes_of(&ours), bytes_of(&headers));
         let (mut key, mut value) = (self.key.as_deref(), self.value.as_deref());
         let lengths =
@@ -94,12 +97,12 @@ impl DeadLetter {
             key = cut(key, room, KEY_TRUNCATED, &mut marks);
             value = cut(value, room - lengths(key, None), TRUNCATED, &mut marks);
         }
-        headers.extend(ours.into_iter().map(|(name, value)| (name, value)));
+        headers.extend(ours);
         headers.extend(marks.into_iter().map(|(name, mark)| (name.into(), Some(mark.into_bytes().into()))));
         LetterRecord { key, value, headers }
     }
 
-    fn own_headers(&self) -> Vec<(Cow<'_, str>, Option<Cow<'_, [u8]>>)> {
+    fn own_headers(&self) -> Vec<LetterHeader<'_>> {
         let text = |text: &'_ str| -> Cow<'_, [u8]> { Cow::Owned(text.as_bytes().to_vec()) };
         let values: [Cow<'_, [u8]>; 12] = [
             text(&self.id),
@@ -118,7 +121,7 @@ impl DeadLetter {
         HEADER_NAMES.iter().zip(values).map(|(name, value)| (Cow::Borrowed(*name), Some(value))).collect()
     }
 
-    fn original_headers(&self) -> Vec<(Cow<'_, str>, Option<Cow<'_, [u8]>>)> {
+    fn original_headers(&self) -> Vec<LetterHeader<'_>> {
         let decoded = decode_headers(self.headers.count, &self.headers.encoded).unwrap_or_default();
         let kept = decoded.into_iter().filter(|(name, _)| !is_ours(name));
         kept.map(|(name, value)| (Cow::Borrowed(name), value.map(Cow::Borrowed))).collect()
@@ -130,7 +133,7 @@ fn is_ours(name: &str) -> bool {
     HEADER_NAMES.contains(&name) || [TRUNCATED, KEY_TRUNCATED, HEADERS_DROPPED].contains(&name)
 }
 
-fn bytes_of(headers: &[(Cow<'_, str>, Option<Cow<'_, [u8]>>)]) -> usize {
+fn bytes_of(headers: &[LetterHeader<'_>]) -> usize {
     headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, |v| v.len()) + PER_HEADER).sum()
 }
 

@@ -67,11 +67,7 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
-    fn assign(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &mut TopicPartitionList,
-    ) -> KafkaResult<()> {
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
         let assigned: Vec<(Partition, u64)> =
             names(partitions).into_iter().map(|p| (p.clone(), self.ownership.assign(p))).collect();
         // Any place will do: the partitions are paused before the first fetch and moved before they are resumed.
@@ -85,11 +81,7 @@ impl Context {
         Ok(())
     }
 
-    fn revoke(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> KafkaResult<()> {
+    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> KafkaResult<()> {
         let revoked = names(partitions);
         // A lost assignment already belongs to somebody else: there is nothing to wait for.
         let patience = if consumer.assignment_lost() { Duration::ZERO } else { self.patience };
@@ -116,7 +108,9 @@ pub fn names(partitions: &TopicPartitionList) -> Vec<Partition> {
 /// A list of partitions without offsets.
 pub fn to_list<'a>(partitions: impl Iterator<Item = &'a Partition>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
-    partitions.for_each(|(topic, partition)| drop(list.add_partition(topic, *partition)));
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
     list
 }
 

@@ -50,7 +50,7 @@ impl Ownership {
                 partitions.iter().filter(|p| state.owned.get(p).is_some_and(|o| o.batches > 0)).cloned().collect();
             let left = deadline.saturating_duration_since(Instant::now());
             if busy.is_empty() || left.is_zero() {
-                partitions.iter().for_each(|partition| drop(state.owned.remove(partition)));
+                state.owned.retain(|partition, _| !partitions.contains(partition));
                 self.changed.notify_all();
                 return busy;
             }

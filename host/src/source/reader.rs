@@ -61,13 +61,16 @@ pub struct Reader {
     /// Whether batches carry the group's metadata.
     pub transactional: bool,
     pub health: Arc<Health>,
-    pub on_lag: Box<dyn Fn(&Partition, Option<i64>) + Send>,
+    pub on_lag: TellLag,
     pub on_pause: Box<dyn Fn(bool) + Send>,
     /// Set to end the thread.
     pub stop: Arc<std::sync::atomic::AtomicBool>,
     /// End when everything that was there at the first assignment is committed.
     pub once: bool,
 }
+
+/// Told the lag of a partition, or that it is not ours any more.
+pub type TellLag = Box<dyn Fn(&Partition, Option<i64>) + Send>;
 
 /// Ways in which the thread ends without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -258,3 +258,6 @@ impl KafkaSink {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

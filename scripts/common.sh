@@ -20,7 +20,7 @@ if [ -n "${WASMILL_UP:-}" ]; then unset KAFKA_BROKERS POSTGRES_URL MONGODB_URL M
 has() { command -v "$1" >/dev/null; }
 
 check_tools() {
-  has cargo || die "cargo is missing: install Rust from https://rustup.rs and open a new shell"
+  has cargo || die "cargo is missing: install Rust with rustup and open a new shell"
   local missing=()
   has cc || missing+=("a C compiler (cc)")
   has make || missing+=(make)
@@ -34,6 +34,8 @@ check_tools() {
 }
 
 build_host() { # cargo arguments
+  # Within `make test` everything is built already, and another selection of crates would build the dependencies anew.
+  if [ -n "${WASMILL_TEST_SERVICES:-}" ] && [ -x "$WASMILL" ]; then return; fi
   [ -x "$WASMILL" ] || say "building wasmill: about ten minutes on two cores, the first time only"
   cargo build --profile quick -p wasmill "${FEATURES[@]}" "$@" || die "the build failed: see above"
 }

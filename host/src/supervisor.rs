@@ -71,6 +71,7 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
 /// The modules and flows of the process.
 struct Supervisor {
     process: Process,
+    runtime: Arc<Runtime>,
     shutdown: Arc<Shutdown>,
     folder: Option<Folder>,
     events: Receiver<Event>,
@@ -114,7 +115,7 @@ impl Supervisor {
             limits: limits_of(&config),
             died: on_death,
         };
-        let (folder, events) = Folder::start(folder, runtime);
+        let (folder, events) = Folder::start(folder, runtime.clone());
         let named = !config.host.instance.is_empty();
         let instance = if named { config.host.instance.clone() } else { random_name() };
         let process = Process {
@@ -130,6 +131,7 @@ impl Supervisor {
         };
         Ok(Supervisor {
             process,
+            runtime,
             shutdown: settings.shutdown,
             folder: Some(folder),
             events,

@@ -24,6 +24,7 @@ impl Supervisor {
             }
         }
         self.refuse_doubles(&mut plans, &mut refused);
+        self.refuse_unstartable(&mut plans, &mut refused);
         (plans, refused)
     }
 
@@ -62,5 +63,25 @@ impl Supervisor {
                 plans.remove(name);
             }
         }
+    }
+
+    /// Tries each chain that does not run yet as its flow would run it: a module that refuses the flow's variables, or
+    /// fails its examples with them, must not displace the one that runs.
+    fn refuse_unstartable(&self, plans: &mut BTreeMap<String, Plan>, refused: &mut BTreeMap<String, String>) {
+        let runs = |name: &str, plan: &Plan| {
+            self.flows.get(name).is_some_and(|running| running.plan().chain.digest == plan.chain.digest)
+        };
+        plans.retain(|name, plan| {
+            if runs(name, plan) {
+                return true;
+            }
+            match self.runtime.probe(&plan.chain) {
+                Ok(()) => true,
+                Err(error) => {
+                    refused.insert(name.clone(), format!("{}: {}", error.code, error.message));
+                    false
+                }
+            }
+        });
     }
 }

@@ -72,7 +72,8 @@ fn a_dead_letter_tells_all_and_is_cut_to_its_topics_limit() {
     let Some(cluster) = Cluster::new("dead") else { return };
     cluster.create("dlq", 1, &[("max.message.bytes", "20000")]);
     let topic = cluster.topic("dlq");
-    let letters = [dead(&topic, b"{"), dead(&topic, &vec![b'x'; 500_000])];
+    let mut letters = [dead(&topic, b"{"), dead(&topic, &vec![b'x'; 500_000])];
+    letters[1].1.id = "flow/id/0/8".into();
     let nothing = batch(7, Vec::new());
     let sink = cluster.sink();
     sink.ensure_topics(&[(topic, 1)]).expect("it exists");
@@ -168,4 +169,23 @@ fn through(sink: &KafkaSink, batch: SinkBatch) -> Vec<(i64, String)> {
         }
     }
     panic!("not through after {SOON:?}; refused so far: {refused:?}");
+}
+
+#[test]
+fn a_cluster_that_tells_no_limits_is_not_waited_for() {
+    let mock = rdkafka::mocking::MockCluster::new(1).expect("a mock cluster");
+    mock.create_topic("t", 2, 1).expect("created");
+    let settings = Settings {
+        brokers: mock.bootstrap_servers(),
+        properties: Vec::new(),
+        create_topics: true,
+        transactional_id: None,
+    };
+    let sink = KafkaSink::open(settings).expect("valid settings");
+    let begun = Instant::now();
+    sink.ensure_topics(&[("t".into(), 2)]).expect("it is there");
+    let one = batch(0, vec![output(&target("kafka", "t", None, &[], &[]), Operation::Write, None, Some("v"))]);
+    assert_eq!(sink.publish(&publish(&one)).expect("published").outputs, 1);
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    eprintln!("{:?}", begun.elapsed());
 }

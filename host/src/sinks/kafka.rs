@@ -8,7 +8,8 @@ mod producer;
 mod topics;
 mod transaction;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use self::producer::Producer;
 use super::dead_letter::DeadLetter;
 use super::{Item, Refusal, SinkBatch};
 use crate::config::properties;
-use crate::outcome::Code;
+use crate::outcome::{Code, Operation};
 
 /// Longest time in one call before it reports an outage; below the time after which a thread counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,7 +72,7 @@ pub enum PublishError {
     /// A person has to act; call again.
     Operator(String),
     /// The broker refused these outputs for what is in them. In a transaction nothing was published; else the others
-    /// were or are on their way.
+    /// were.
     Refused(Vec<Refusal>),
     /// The group has moved on; the transaction was aborted.
     StaleGeneration(String),
@@ -102,12 +103,18 @@ pub struct KafkaSink {
     max_bytes: usize,
     state: Mutex<Inner>,
     existing: Mutex<HashSet<String>>,
+    /// The largest record that a topic takes, where the brokers tell.
+    limits: Mutex<HashMap<String, usize>>,
+    /// The brokers do not tell limits.
+    silent: AtomicBool,
 }
 
 #[derive(Default)]
 struct Inner {
     producer: Option<Producer>,
     attempt: Option<Attempt>,
+    /// The producer sends each record on its own, to find the one that its batch was refused for.
+    alone: bool,
 }
 
 impl Settings {
@@ -138,8 +145,15 @@ impl KafkaSink {
         let config = settings.producer();
         let max_bytes = properties::message_max_bytes(&config);
         let producer = Some(Producer::create(&config)?);
-        let state = Mutex::new(Inner { producer, attempt: None });
-        Ok(KafkaSink { settings, max_bytes, state, existing: Mutex::default() })
+        let state = Mutex::new(Inner { producer, ..Inner::default() });
+        Ok(KafkaSink {
+            settings,
+            max_bytes,
+            state,
+            existing: Mutex::default(),
+            limits: Mutex::default(),
+            silent: AtomicBool::new(false),
+        })
     }
 
     /// Makes a transactional producer ready; ends what a predecessor of the same name left open.
@@ -164,30 +178,62 @@ impl KafkaSink {
     pub fn ensure_topics(&self, wanted: &[(String, i32)]) -> Result<(), PublishError> {
         let mut existing = self.existing.lock().unwrap_or_else(PoisonError::into_inner);
         let missing: Vec<&(String, i32)> = wanted.iter().filter(|(topic, _)| !existing.contains(topic)).collect();
-        if missing.is_empty() {
-            return Ok(());
+        if !missing.is_empty() {
+            let mut inner = self.lock();
+            let producer = self.renew(&mut inner)?;
+            topics::ensure(producer, &self.settings, &missing, &mut existing)?;
         }
-        let mut inner = self.lock();
-        let producer = self.renew(&mut inner)?;
-        topics::ensure(producer, &self.settings, &missing, &mut existing)
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<&str> =
+            wanted.iter().map(|(topic, _)| topic.as_str()).filter(|topic| !limits.contains_key(*topic)).collect();
+        if !new.is_empty() && !self.silent.load(Ordering::Relaxed) {
+            match topics::limits(&self.settings, &new) {
+                Some(found) => limits.extend(found),
+                None => self.silent.store(true, Ordering::Relaxed),
+            }
+        }
+        Ok(())
     }
 
     /// Publishes a batch and returns when every record is acknowledged, in a transaction when that is committed.
     pub fn publish(&self, publish: &Publish<'_>) -> Result<Published, PublishError> {
-        let messages = message::messages(publish, self.max_bytes);
+        let messages = message::messages(publish, |topic| self.limit(topic));
         let mut inner = self.lock();
-        let result = match &publish.commit {
-            Some(commit) => transaction::run(self.renew(&mut inner)?, &messages, commit),
-            None => self.publish_plain(&mut inner, publish, &messages),
-        };
+        let mut result = self.publish_once(&mut inner, publish, &messages);
+        if matches!(&result, Err(PublishError::Refused(refused)) if refused.is_empty()) {
+            self.let_go(&mut inner);
+            inner.alone = true;
+            result = self.publish_once(&mut inner, publish, &messages);
+        }
+        if let (Err(PublishError::Refused(first)), Some(_), Some(producer)) =
+            (&mut result, &publish.commit, &inner.producer)
+        {
+            *first = transaction::find_refused(producer, messages, std::mem::take(first));
+        }
         match &result {
             // A producer whose last transaction has an unknown end, or that was fenced, is of no more use.
             Err(PublishError::Unknown(_) | PublishError::Fenced(_)) => inner.producer = None,
             // A topic may be gone meanwhile.
             Err(_) => self.existing.lock().unwrap_or_else(PoisonError::into_inner).clear(),
+            Ok(()) if inner.alone => {
+                inner.alone = false;
+                inner.producer = None;
+            }
             Ok(()) => {}
         }
         result.map(|()| Published { outputs: publish.batch.items.len() as u64 })
+    }
+
+    fn publish_once(
+        &self,
+        inner: &mut Inner,
+        publish: &Publish<'_>,
+        messages: &[Message<'_>],
+    ) -> Result<(), PublishError> {
+        match &publish.commit {
+            Some(commit) => transaction::run(self.renew(inner)?, messages, commit),
+            None => self.publish_plain(inner, publish, messages),
+        }
     }
 
     fn publish_plain(
@@ -196,31 +242,33 @@ impl KafkaSink {
         publish: &Publish<'_>,
         messages: &[Message<'_>],
     ) -> Result<(), PublishError> {
-        let mut current = match inner.attempt.take().filter(|attempt| attempt.is_for(publish.batch)) {
-            Some(attempt) => attempt,
-            None => {
-                // Whatever is left of a batch that was given up must not arrive behind its successor's back.
-                self.renew(inner)?.purge();
-                Attempt::new(publish.batch)
-            }
+        if !inner.attempt.as_ref().is_some_and(|attempt| attempt.is_for(publish.batch)) {
+            // Whatever is left of a batch that was given up must not arrive behind its successor's back.
+            inner.attempt = None;
+            self.renew(inner)?.purge();
+        }
+        self.renew(inner)?;
+        let Inner { producer: Some(producer), attempt, .. } = inner else {
+            return Err(PublishError::Wait("there is no Kafka producer".into()));
         };
-        let producer = self.renew(inner)?;
+        let current = attempt.get_or_insert_with(|| Attempt::new(publish.batch));
         let state = match current.send(producer, messages) {
-            Ok(()) => current.wait(producer, PATIENCE),
+            Ok(()) => current.wait(producer, messages, PATIENCE),
             Err(error) => State::Failed(error),
         };
-        let error = match state {
-            State::Acknowledged => return Ok(()),
-            State::Failed(error) => error,
-            State::Outstanding(left) => PublishError::Wait(format!(
+        match state {
+            State::Acknowledged => {
+                inner.attempt = None;
+                Ok(())
+            }
+            State::Failed(error) => Err(error),
+            State::Outstanding(left) => Err(PublishError::Wait(format!(
                 "{left} records are not acknowledged by Kafka after {} s; they are waited for: check that the brokers \
                  {} are up",
                 PATIENCE.as_secs(),
                 self.settings.brokers
-            )),
-        };
-        inner.attempt = Some(current);
-        Err(error)
+            ))),
+        }
     }
 
     fn flaw(&self, batch: &SinkBatch, item: &Item) -> Option<(Code, String)> {
@@ -231,22 +279,49 @@ impl KafkaSink {
             return Some((Code::UNKNOWN_TARGET, words));
         }
         let length = |field: &Option<Bytes>| field.as_ref().map_or(0, Bytes::len);
-        let size = length(&output.key) + length(&output.value) + output.headers.encoded.len() + RECORD_OVERHEAD;
-        (size > self.max_bytes).then(|| {
+        let value = if output.operation == Operation::Delete { 0 } else { length(&output.value) };
+        let size = length(&output.key) + value + output.headers.encoded.len() + RECORD_OVERHEAD;
+        let limit = self.limit(&topic);
+        (size > limit).then(|| {
             let words = format!(
-                "an output of {} has {size} bytes, message.max.bytes allows {}",
-                batch.spans[item.span].topic, self.max_bytes
+                "an output of {} has {size} bytes, {topic} takes {limit} (message.max.bytes here, max.message.bytes there)",
+                batch.spans[item.span].topic
             );
             (Code::TOO_LARGE, words)
         })
     }
 
+    /// The largest record that goes to a topic.
+    fn limit(&self, topic: &str) -> usize {
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        limits.get(topic).map_or(self.max_bytes, |limit| self.max_bytes.min(*limit))
+    }
+
+    /// The largest batch that every known topic takes: a larger one is refused as a whole.
+    fn batch_bytes(&self) -> usize {
+        let limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        limits.values().copied().min().unwrap_or(usize::MAX)
+    }
+
+    /// Gives the producer up, remembering what of the current batch it has delivered.
+    fn let_go(&self, inner: &mut Inner) {
+        if let (Some(producer), Some(attempt)) = (inner.producer.take(), &mut inner.attempt) {
+            attempt.outlive(&producer);
+        }
+    }
+
     /// The producer, created anew where the last one had to go.
     fn renew<'a>(&self, inner: &'a mut Inner) -> Result<&'a Producer, PublishError> {
+        let batch_bytes = self.batch_bytes();
+        let unfit = |producer: &Producer| producer.is_dead() || producer.batch_bytes > batch_bytes;
+        if inner.producer.as_ref().is_some_and(|producer| unfit(producer) && producer.outstanding() == 0) {
+            self.let_go(inner);
+        }
         let producer = match inner.producer.take() {
             Some(producer) => producer,
             None => {
-                let producer = Producer::create(&self.settings.producer()).map_err(PublishError::Wait)?;
+                let config = producer::batched(self.settings.producer(), batch_bytes, inner.alone);
+                let producer = Producer::create(&config).map_err(PublishError::Wait)?;
                 transaction::init(&producer, PATIENCE)?;
                 producer
             }
@@ -258,3 +333,6 @@ impl KafkaSink {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

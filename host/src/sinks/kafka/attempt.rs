@@ -1,7 +1,7 @@
 //! The publication of one batch without a transaction, over as many calls as it takes. The client keeps what it could
 //! not deliver and goes on trying, in order; a further call only waits, and sends what was refused for a passing reason.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ pub(super) struct Attempt {
     spans: Vec<(Arc<str>, i32, i64, i64)>,
     /// Place in the producer's round by message.
     places: HashMap<Identity, usize>,
-    items: HashMap<usize, usize>,
+    /// Delivered by a producer that is no more.
+    delivered: HashSet<Identity>,
 }
 
 /// Where the attempt stands.
@@ -37,7 +38,7 @@ pub(super) enum State {
 
 impl Attempt {
     pub(super) fn new(batch: &SinkBatch) -> Self {
-        Attempt { spans: spans(batch), places: HashMap::new(), items: HashMap::new() }
+        Attempt { spans: spans(batch), places: HashMap::new(), delivered: HashSet::new() }
     }
 
     pub(super) fn is_for(&self, batch: &SinkBatch) -> bool {
@@ -46,64 +47,99 @@ impl Attempt {
 
     /// Sends what was not sent yet, or came back.
     pub(super) fn send(&mut self, producer: &Producer, messages: &[Message<'_>]) -> Result<(), PublishError> {
-        for message in messages {
+        for message in messages.iter().filter(|message| !self.delivered.contains(&message.identity)) {
             let place = self.places.get(&message.identity);
             if place.is_some_and(|place| !matches!(producer.result(*place), Some(Err(_)))) {
                 continue;
             }
             let place = producer.send(message, QUEUE_PATIENCE).map_err(|cause| not_sent(message, &cause))?;
             self.places.insert(message.identity.clone(), place);
-            if let Some(item) = message.item {
-                self.items.insert(place, item);
-            }
         }
         Ok(())
     }
 
     /// Waits for acknowledgements.
-    pub(super) fn wait(&self, producer: &Producer, patience: Duration) -> State {
+    pub(super) fn wait(&self, producer: &Producer, messages: &[Message<'_>], patience: Duration) -> State {
         producer.wait(patience);
-        let failed = self.places.values().filter_map(|place| Some((*place, producer.result(*place)?.err()?)));
-        if let Some((place, code)) = failed.min_by_key(|(place, _)| *place) {
-            return State::Failed(failure(code, self.items.get(&place).copied()));
-        }
         match producer.outstanding() {
-            0 => State::Acknowledged,
+            0 if producer.failures().is_empty() => State::Acknowledged,
+            0 => {
+                let result = |message: &Message<'_>| producer.result(*self.places.get(&message.identity)?);
+                let failed = |message| Some((message, result(message)?.err()?));
+                let failed: Vec<_> = messages.iter().filter_map(failed).collect();
+                judge(&failed, producer.alone, true).map_or(State::Acknowledged, State::Failed)
+            }
             left => State::Outstanding(left),
         }
     }
+
+    /// Remembers what was delivered by a producer that is given up.
+    pub(super) fn outlive(&mut self, producer: &Producer) {
+        let delivered = self.places.drain().filter(|(_, place)| producer.result(*place) == Some(Ok(())));
+        self.delivered.extend(delivered.map(|(identity, _)| identity));
+    }
 }
 
-/// What a delivery report means.
-pub(super) fn failure(code: RDKafkaErrorCode, item: Option<usize>) -> PublishError {
-    use RDKafkaErrorCode as E;
-    match (code, item) {
-        (E::MessageSizeTooLarge | E::InvalidMessageSize, Some(item)) => PublishError::Refused(vec![Refusal {
-            item,
-            code: Code::TOO_LARGE,
-            message: "the topic's max.message.bytes does not allow a record of this size".into(),
-        }]),
-        (E::InvalidRecord | E::InvalidTimestamp | E::UnknownPartition, Some(item)) => {
-            PublishError::Refused(vec![Refusal {
-                item,
-                code: Code::sink("kafka", format!("{code:?}")),
-                message: code.to_string(),
-            }])
+/// What the failures of a round mean, where `complete` says that all of them are known. An empty refusal says that a
+/// batch was refused for one of its records, and that nobody knows which until each travels `alone`.
+pub(super) fn judge(failed: &[(&Message<'_>, RDKafkaErrorCode)], alone: bool, complete: bool) -> Option<PublishError> {
+    let data: Vec<_> = failed.iter().filter(|(_, code)| is_data(*code)).collect();
+    match (data.as_slice(), failed.first()) {
+        ([], first) => first.map(|(message, code)| failure(message, *code)),
+        (data, _) if !alone && (data.len() > 1 || !complete) => Some(PublishError::Refused(Vec::new())),
+        (data, _) => {
+            let refused: Vec<Refusal> = data.iter().filter_map(|(message, code)| refusal(message, *code)).collect();
+            match (refused.is_empty(), data.first()) {
+                (true, Some((message, code))) => Some(failure(message, *code)),
+                _ => Some(PublishError::Refused(refused)),
+            }
         }
-        (E::TopicAuthorizationFailed | E::ClusterAuthorizationFailed | E::TransactionalIdAuthorizationFailed, _) => {
-            PublishError::Operator(format!("Kafka does not allow to produce: {code}; grant Write on the topic"))
-        }
-        _ => PublishError::Wait(format!("could not produce to Kafka: {code}")),
     }
 }
 
 /// What it means that the client did not take a message.
 pub(super) fn not_sent(message: &Message<'_>, cause: &KafkaError) -> PublishError {
-    match (cause.rdkafka_error_code(), message.item) {
-        (Some(code @ (RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::UnknownPartition)), item) => {
-            failure(code, item)
+    let code = cause.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::InvalidArgument);
+    match refusal(message, code).filter(|_| is_data(code)) {
+        Some(refusal) => PublishError::Refused(vec![refusal]),
+        None => failure(message, code),
+    }
+}
+
+/// The record itself, or one that travelled in the same batch, is the reason.
+fn is_data(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    let invalid = matches!(code, E::InvalidRecord | E::InvalidDifferentRecord | E::InvalidTimestamp);
+    invalid || is_too_large(code) || code == E::UnknownPartition
+}
+
+fn is_too_large(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(code, E::MessageSizeTooLarge | E::InvalidMessageSize | E::MessageBatchTooLarge)
+}
+
+/// An output that was refused; a dead letter is none.
+fn refusal(message: &Message<'_>, code: RDKafkaErrorCode) -> Option<Refusal> {
+    let topic = &message.topic;
+    let (code, message_text) = if is_too_large(code) {
+        (Code::TOO_LARGE, format!("max.message.bytes of topic {topic} does not allow a record of this size"))
+    } else {
+        (Code::sink("kafka", format!("{code:?}")), format!("topic {topic}: {code}"))
+    };
+    Some(Refusal { item: message.item?, code, message: message_text })
+}
+
+fn failure(message: &Message<'_>, code: RDKafkaErrorCode) -> PublishError {
+    use RDKafkaErrorCode as E;
+    let words = format!("could not produce to topic {}: {code}", message.topic);
+    match code {
+        E::TopicAuthorizationFailed | E::ClusterAuthorizationFailed | E::TransactionalIdAuthorizationFailed => {
+            PublishError::Operator(format!("{words}; grant Write on the topic"))
         }
-        _ => PublishError::Wait(format!("could not produce to topic {}: {cause}", message.topic)),
+        code if is_data(code) && message.item.is_none() => PublishError::Operator(format!(
+            "{words}; it must take dead letters: raise its max.message.bytes, do not compact it"
+        )),
+        _ => PublishError::Wait(words),
     }
 }
 

@@ -29,9 +29,9 @@ pub(super) struct Message<'a> {
 }
 
 /// The messages of a batch: outputs in order, then dead letters.
-pub(super) fn messages<'a>(publish: &'a Publish<'_>, max_bytes: usize) -> Vec<Message<'a>> {
+pub(super) fn messages<'a>(publish: &'a Publish<'_>, limit: impl Fn(&str) -> usize) -> Vec<Message<'a>> {
     let outputs = publish.batch.items.iter().enumerate().map(|(index, item)| output(publish.batch, index, item));
-    let letters = publish.dead_letters.iter().map(|(topic, letter)| dead(topic, letter, max_bytes));
+    let letters = publish.dead_letters.iter().map(|(topic, letter)| dead(topic, letter, limit(topic)));
     outputs.chain(letters).collect()
 }
 

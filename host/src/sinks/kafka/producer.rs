@@ -20,6 +20,12 @@ pub(super) struct Producer {
     client: ThreadedProducer<Context>,
     deliveries: Arc<Deliveries>,
     pub(super) transactional: bool,
+    /// Longest life of a transaction.
+    pub(super) transaction_time: Duration,
+    /// Bytes of its largest batch.
+    pub(super) batch_bytes: usize,
+    /// Each record is a batch of its own.
+    pub(super) alone: bool,
 }
 
 /// Receives what the client reports.
@@ -39,6 +45,10 @@ struct Round {
     outstanding: usize,
 }
 
+/// librdkafka's default of `batch.size`.
+const BATCH_BYTES: usize = 1_000_000;
+/// librdkafka's default of `transaction.timeout.ms`.
+const TRANSACTION_MILLIS: u64 = 60_000;
 /// Bits of the number that a message carries for its place in the round; the others are the round.
 const PLACE_BITS: u32 = 32;
 
@@ -84,7 +94,15 @@ impl Producer {
         let client = config
             .create_with_context(Context(deliveries.clone()))
             .map_err(|cause| format!("could not create the Kafka producer: {cause}"))?;
-        Ok(Producer { client, deliveries, transactional: config.get("transactional.id").is_some() })
+        let number = |name| config.get(name).and_then(|value| value.parse().ok());
+        Ok(Producer {
+            client,
+            deliveries,
+            transactional: config.get("transactional.id").is_some(),
+            transaction_time: Duration::from_millis(number("transaction.timeout.ms").unwrap_or(TRANSACTION_MILLIS)),
+            batch_bytes: number("batch.size").map_or(BATCH_BYTES, |bytes| bytes as usize),
+            alone: config.get("batch.num.messages") == Some("1"),
+        })
     }
 
     pub(super) fn client(&self) -> &ThreadedProducer<Context> {
@@ -130,13 +148,29 @@ impl Producer {
     /// Waits until everything of the round is reported, or `patience` is over.
     pub(super) fn wait(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        let round = self.deliveries.lock();
-        let waited = self.deliveries.changed.wait_timeout_while(round, patience, |round| round.outstanding > 0);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.wait_while(patience, |round| round.outstanding > 0);
         // The client still counts a message while its report is being delivered, and would sleep on a flush.
         while self.outstanding() == 0 && self.client.in_flight_count() > 0 && Instant::now() < deadline {
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// As `wait`, but also until something failed: what follows a failure in a transaction is never sent.
+    pub(super) fn wait_for_failure(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let failed = |round: &Round| round.results.iter().any(|result| matches!(result, Some(Err(_))));
+        self.wait_while(patience, |round| round.outstanding > 0 && !failed(round));
+        self.wait(if self.outstanding() == 0 {
+            deadline.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
+        });
+    }
+
+    fn wait_while(&self, patience: Duration, open: impl Fn(&Round) -> bool) {
+        let round = self.deliveries.lock();
+        let waited = self.deliveries.changed.wait_timeout_while(round, patience, |round| open(round));
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -148,18 +182,29 @@ impl Producer {
         self.deliveries.lock().results.get(place).copied().flatten()
     }
 
-    /// The first failure of the round with its place.
-    pub(super) fn first_failure(&self) -> Option<(usize, RDKafkaErrorCode)> {
+    /// The failures of the round by place.
+    pub(super) fn failures(&self) -> Vec<(usize, RDKafkaErrorCode)> {
         let round = self.deliveries.lock();
-        round.results.iter().enumerate().find_map(|(place, result)| Some((place, (*result)?.err()?)))
+        let failed = |(place, result): (usize, &Option<Result<(), _>>)| Some((place, (*result)?.err()?));
+        round.results.iter().enumerate().filter_map(failed).collect()
+    }
+
+    /// Whether the client has given up for good.
+    pub(super) fn is_dead(&self) -> bool {
+        self.client.client().fatal_error().is_some()
     }
 
     /// Forgets what is queued or on its way, and begins a round.
     pub(super) fn purge(&self) {
+        self.drop_queued();
+        self.begin();
+    }
+
+    /// Gives up what is queued or on its way.
+    pub(super) fn drop_queued(&self) {
         if self.client.in_flight_count() > 0 {
             self.client.purge(PurgeConfig::default().queue().inflight());
         }
-        self.begin();
     }
 }
 
@@ -170,4 +215,14 @@ fn record<'a>(message: &'a Message<'_>, number: usize) -> BaseRecord<'a, [u8], [
     record.partition = message.partition;
     record.timestamp = message.timestamp;
     record
+}
+
+/// Bounds the batches of a client: no larger than `bytes`, or one record each.
+pub(super) fn batched(mut config: ClientConfig, bytes: usize, alone: bool) -> ClientConfig {
+    let set = config.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES);
+    config.set("batch.size", set.min(bytes).to_string());
+    if alone {
+        config.set("batch.num.messages", "1");
+    }
+    config
 }

@@ -1,19 +1,23 @@
 //! Which topics exist, and creating those that do not.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::producer::Producer;
 use super::{PATIENCE, PublishError, Settings};
 
 /// Time for a new topic to show up.
 const SHOWS_UP: Duration = Duration::from_secs(10);
+/// Time for asking how large a record topics take: worth less than a delay.
+const LIMITS: Duration = Duration::from_secs(1);
 /// Longest name of a topic.
 const NAME_BYTES: usize = 249;
 
@@ -91,6 +95,37 @@ fn create(settings: &Settings, missing: &[&(String, i32)]) -> Result<(), Publish
         }
     }
     Ok(())
+}
+
+/// The largest record that each topic takes; `None` where the brokers do not tell.
+pub(super) fn limits(settings: &Settings, names: &[&str]) -> Option<HashMap<String, usize>> {
+    match describe(settings, names) {
+        Ok(described) => {
+            let limit = |name: &&str| ((*name).to_owned(), described.get(*name).copied().unwrap_or(usize::MAX));
+            Some(names.iter().map(limit).collect())
+        }
+        Err(cause) => {
+            debug!("could not ask topics for max.message.bytes: {cause}");
+            None
+        }
+    }
+}
+
+fn describe(settings: &Settings, names: &[&str]) -> Result<HashMap<String, usize>, KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = settings.admin().create()?;
+    let resources: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|cause| KafkaError::AdminOpCreation(cause.to_string()))?;
+    let options = AdminOptions::new().request_timeout(Some(LIMITS));
+    let answers = runtime.block_on(admin.describe_configs(&resources, &options))?;
+    let limits = answers.into_iter().filter_map(Result::ok).filter_map(|answer| {
+        let limit = answer.get("max.message.bytes")?.value.as_ref()?.parse().ok()?;
+        match answer.specifier {
+            OwnedResourceSpecifier::Topic(name) => Some((name, limit)),
+            _ => None,
+        }
+    });
+    Ok(limits.collect())
 }
 
 #[cfg(test)]

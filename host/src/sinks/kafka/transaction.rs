@@ -8,10 +8,10 @@ use rdkafka::producer::Producer as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
-use super::attempt::{failure, not_sent};
+use super::attempt::{judge, not_sent};
 use super::message::Message;
 use super::producer::Producer;
-use super::{PublishError, TransactionCommit};
+use super::{PublishError, Refusal, TransactionCommit};
 
 /// For one request to the coordinator.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -21,6 +21,8 @@ const DELIVERY: Duration = Duration::from_secs(12);
 const RETRIES: Duration = Duration::from_secs(10);
 /// Between two of them.
 const AGAIN: Duration = Duration::from_millis(20);
+/// Passing failures after which no more refused records are looked for.
+const PASSING: u32 = 5;
 
 /// Registers the transactional id, which ends whatever its predecessor left open. Nothing to do without one.
 pub(super) fn init(producer: &Producer, deadline: Duration) -> Result<(), PublishError> {
@@ -38,6 +40,19 @@ pub(super) fn init(producer: &Producer, deadline: Duration) -> Result<(), Publis
 
 /// Runs one transaction to its end.
 pub(super) fn run(
+    producer: &Producer,
+    messages: &[Message<'_>],
+    commit: &TransactionCommit<'_>,
+) -> Result<(), PublishError> {
+    let begun = Instant::now();
+    fill_and_commit(producer, messages, commit).map_err(|error| match error {
+        // A process that stood still for longer than a transaction may take is fenced by the coordinator, not by a twin.
+        PublishError::Fenced(words) if begun.elapsed() >= producer.transaction_time => PublishError::Unknown(words),
+        error => error,
+    })
+}
+
+fn fill_and_commit(
     producer: &Producer,
     messages: &[Message<'_>],
     commit: &TransactionCommit<'_>,
@@ -64,17 +79,46 @@ pub(super) fn run(
     }
 }
 
+/// Finds the other records that are refused, after the first: a transaction tells of one and sends nothing after it.
+/// Nothing is committed.
+pub(super) fn find_refused(producer: &Producer, messages: Vec<Message<'_>>, first: Vec<Refusal>) -> Vec<Refusal> {
+    let mut refused = first;
+    let mut left = messages;
+    let mut passing = 0;
+    while passing < PASSING {
+        left.retain(|message| !refused.iter().any(|refusal| message.item == Some(refusal.item)));
+        producer.begin();
+        let begun = producer.client().begin_transaction();
+        let filled = begun.map_err(|cause| PublishError::Wait(cause.to_string())).and_then(|()| fill(producer, &left));
+        let aborted = abort(producer, PublishError::Refused(Vec::new()));
+        match (filled, aborted) {
+            (Err(PublishError::Refused(more)), PublishError::Refused(_)) if !more.is_empty() => refused.extend(more),
+            // The client may still be clearing away what was queued behind a refused record.
+            (Err(PublishError::Wait(_)), PublishError::Refused(_)) => {
+                passing += 1;
+                std::thread::sleep(AGAIN);
+            }
+            // Whatever else is wrong shows itself again in the next attempt.
+            _ => break,
+        }
+    }
+    refused
+}
+
 fn fill(producer: &Producer, messages: &[Message<'_>]) -> Result<(), PublishError> {
     for message in messages {
         producer.send(message, DELIVERY).map_err(|cause| not_sent(message, &cause))?;
     }
-    producer.wait(DELIVERY);
-    if let Some((place, code)) = producer.first_failure() {
-        return Err(failure(code, messages[place].item));
-    }
-    match producer.outstanding() {
-        0 => Ok(()),
-        left => Err(PublishError::Wait(format!("{left} records of a transaction were not acknowledged in time"))),
+    producer.wait_for_failure(DELIVERY);
+    let outstanding = producer.outstanding();
+    let failures = producer.failures();
+    let failed: Vec<_> = failures.iter().filter_map(|(place, code)| Some((messages.get(*place)?, *code))).collect();
+    match (judge(&failed, producer.alone, outstanding == 0), outstanding) {
+        (Some(error), _) => Err(error),
+        (None, 0) => Ok(()),
+        (None, left) => {
+            Err(PublishError::Wait(format!("{left} records of a transaction were not acknowledged in time")))
+        }
     }
 }
 
@@ -101,6 +145,8 @@ fn abort(producer: &Producer, error: PublishError) -> PublishError {
         return error;
     }
     debug!("a transaction is aborted");
+    // What is queued behind a refused record is never sent, and the client would wait for it.
+    producer.drop_queued();
     match retried(|| producer.client().abort_transaction(RETRIES)) {
         Ok(()) => error,
         Err(cause) => match transaction_error(&cause) {

@@ -25,7 +25,9 @@ pub async fn find(url: &str, collection: &str, filter: Document) -> mongodb::err
     let (database, collection) = collection.split_once('.').expect("db.collection");
     let client = Client::with_uri_str(url).await?;
     let collection = client.database(database).collection::<Document>(collection);
-    let mut cursor = collection.find(filter).sort(doc! { "_id": 1 }).await?;
+    // mongo-java-server does not cut its replies at the size that drivers accept.
+    let sorted = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(10_000);
+    let mut cursor = sorted.await?;
     let mut documents = Vec::new();
     while cursor.advance().await? {
         let document = cursor.deserialize_current()?;

@@ -99,6 +99,7 @@ enum State {
 struct Reading {
     topic_id: Arc<str>,
     kafka_lane: i64,
+    passed: i64,
     born: i32,
     /// The next offset that we expect.
     next: i64,
@@ -316,6 +317,7 @@ impl Loop {
         slot.state = State::Reading(Reading {
             topic_id: begin.topic_id,
             kafka_lane: begin.kafka_lane,
+            passed: begin.passed,
             born: begin.born,
             next: begin.start,
             sealed: begin.start,
@@ -392,6 +394,7 @@ impl Loop {
             topic_id: reading.topic_id.clone(),
             epoch,
             kafka_lane: reading.kafka_lane,
+            passed: reading.passed,
             born: reading.born,
             position: reading.sealed,
         };

@@ -167,8 +167,9 @@ impl Host {
                 if world.fails(30) {
                     return Err(PublishError::Unknown(String::new()));
                 }
-                world.check_commit(&batch.offsets());
+                let before = world.kafka.committed;
                 world.kafka.commit(id, epoch)?;
+                world.check_commit(&batch.offsets(), before);
                 if world.fails(50) {
                     return Err(PublishError::Unknown(String::new()));
                 }
@@ -192,7 +193,7 @@ impl Host {
             return Event::Failed;
         }
         let offsets = writing.batch.offsets();
-        world.check_commit(&offsets);
+        world.check_commit(&offsets, world.kafka.committed);
         offsets.into_iter().for_each(|(partition, offset)| world.kafka.committed[partition] = Some(offset));
         if world.fails(50) { Event::Failed } else { Event::Done }
     }

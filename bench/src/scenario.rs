@@ -97,7 +97,7 @@ impl Scenario {
     pub(crate) fn run(&self, who: Who, setting: &Setting) -> Figures {
         let name = case::unique("bench");
         let database = Database::create(&name);
-        let output = format!("bench-{}", name.replace('_', "-"));
+        let output = format!("benched-{}", name.replace('_', "-"));
         if self.to.contains("record") {
             kafka::create_topic(&output, setting.partitions);
         }
@@ -130,7 +130,7 @@ impl Scenario {
     ) -> PathBuf {
         let modules = directory.join("modules");
         std::fs::create_dir_all(&modules).expect("a directory for the run");
-        let module = PathBuf::from(variable("WASMILL_TEST_GUESTS")).join("bench_guest.wasm");
+        let module = PathBuf::from(variable("WASMILL_TEST_GUESTS")).join("bench-guest.wasm");
         std::fs::copy(&module, modules.join("bench.wasm")).expect("the benchmark's module is built");
         let batch = self.batch.map_or(String::new(), |records| format!("batch = {{ records = {records} }}\n"));
         let text = format!(

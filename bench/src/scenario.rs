@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use wasmill_tests::postgres::Database;
 use wasmill_tests::services::{brokers, mongodb_volume_url, variable};
-use wasmill_tests::{case, kafka};
+use wasmill_tests::{case, kafka, mongo};
 
 use crate::measure::{Figures, Run};
 
@@ -115,7 +115,16 @@ impl Scenario {
             let rows = database.count("bench_quotes");
             assert!(rows as usize > setting.records * 9 / 10, "{rows} rows of {} records", setting.records);
         }
-        drop(std::fs::remove_dir_all(&directory));
+        if self.to.contains("document") {
+            let documents =
+                mongo::take_all(&mongodb_volume_url(), "bench", if who.is_native() { "native" } else { "quotes" });
+            assert!(
+                documents as usize > setting.records * 9 / 10,
+                "{documents} documents of {} records",
+                setting.records
+            );
+        }
+        std::fs::remove_dir_all(&directory).ok();
         figures
     }
 

@@ -68,6 +68,8 @@ run_tests() {
 mkdir -p "$STATE"
 : >"$RESULTS"
 check_tools
+# Tests end and delay the host at named steps.
+FEATURES+=(--features wasmill/failpoints)
 trap 'exit 130' INT TERM
 trap finish EXIT
 step "formatting" cargo fmt --all --check

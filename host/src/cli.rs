@@ -81,6 +81,7 @@ impl From<Report> for Failure {
 /// The whole program.
 pub fn main() -> ExitCode {
     die_with_the_first_panic();
+    crate::failpoint::setup();
     let args = Args::parse();
     let file = args.config.as_deref();
     let result = match args.command {

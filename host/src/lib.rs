@@ -6,6 +6,7 @@ pub mod admin;
 pub mod cli;
 pub mod commit;
 pub mod config;
+pub mod failpoint;
 pub mod flow;
 pub mod health;
 pub mod logs;

@@ -13,6 +13,7 @@ use super::letters::dead_letters;
 use super::{DeadLetters, Shared};
 use crate::commit::{Decisions, Event, Stage, event_of};
 use crate::config::{Delivery, OnError};
+use crate::failpoint;
 use crate::record::Slice;
 use crate::router::{KAFKA, Routed};
 use crate::sinks::dead_letter::DeadLetter;
@@ -126,12 +127,22 @@ pub struct Stages {
 impl Stages {
     /// Runs one stage. An error stops the flow.
     pub fn run(&mut self, shared: &Shared, stage: Stage, batch: &mut Batch) -> Result<Event, String> {
-        match stage {
+        let (before, after) = match stage {
+            Stage::Sql(_) => ("sql.before", "sql.after"),
+            Stage::Documents(_) => ("documents.before", "documents.after"),
+            Stage::Publish => ("publish.before", "publish.after"),
+            Stage::DeadTable => ("dead-table.before", "dead-table.after"),
+            Stage::Offsets => ("offsets.before", "offsets.after"),
+        };
+        failpoint::step(before);
+        let event = match stage {
             Stage::Sql(sink) | Stage::Documents(sink) => self.write(shared, sink, batch),
             Stage::Publish => self.publish(shared, batch),
             Stage::DeadTable => Ok(self.dead_table(shared, batch)),
             Stage::Offsets => Ok(self.offsets(shared, batch)),
-        }
+        };
+        failpoint::step(after);
+        event
     }
 
     fn write(&mut self, shared: &Shared, index: usize, batch: &mut Batch) -> Result<Event, String> {

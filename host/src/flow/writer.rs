@@ -12,6 +12,7 @@ use super::Shared;
 use super::stages::{Batch, Stages};
 use crate::commit::{Abandon, Action, Commit, Event, Stage};
 use crate::config::OnError;
+use crate::failpoint;
 use crate::health::Beat;
 use crate::outcome::{Ruling, Transformed};
 use crate::router::{self, Routed};
@@ -78,6 +79,7 @@ impl Writer {
     fn process(&mut self, sealed: Sealed, beat: &Beat) -> Outcome {
         let records: usize = sealed.slices.iter().map(|(_, slice)| slice.len()).sum();
         let Some(outcomes) = self.outcomes(&sealed, beat) else { return Outcome::GivenUp };
+        failpoint::step("batch.transformed");
         let names: Vec<&str> = self.shared.sinks.iter().map(|sink| sink.name()).collect();
         let stop_on_error = self.shared.on_error == OnError::Stop;
         let mut routed = router::route(&sealed.slices, outcomes, &names, stop_on_error);

@@ -18,6 +18,7 @@ use super::open_batch::{Incoming, OpenBatch, Origin};
 use super::ownership::Ownership;
 use super::resolve::{Answer, CommitMark, Resolver, add_marked};
 use super::{Partition, Sealed, ffi};
+use crate::failpoint;
 use crate::health::{Beat, Health};
 use crate::runtime::{Chain, Job, Pool};
 
@@ -250,6 +251,7 @@ impl Loop {
             }
         };
         self.reader.health.solved(&key);
+        failpoint::step("assign.resolved");
         if let Err(cause) = self.commit_first(asked, &answers) {
             debug!(flow = %self.reader.flow, "{cause}; tried again in a moment");
             self.resolve_after = Instant::now() + RESOLVE_AGAIN;
@@ -323,6 +325,7 @@ impl Loop {
         if !self.paused {
             self.reader.consumer.resume(&to_list([partition].into_iter())).map_err(|e| e.to_string())?;
         }
+        failpoint::step("assign.begun");
         Ok(())
     }
 
@@ -439,6 +442,7 @@ impl Loop {
         let keys: Vec<(Partition, u64)> =
             spans.iter().map(|s| ((s.span.topic.clone(), s.span.partition), s.epoch)).collect();
         self.reader.ownership.begin(keys.iter().map(|(partition, epoch)| (partition, *epoch)));
+        failpoint::step("batch.sealed");
         let (reply, outcomes) = crossbeam_channel::unbounded();
         for (index, (_, slice)) in slices.iter().enumerate() {
             self.reader.pool.submit(Job { slice: slice.clone(), chain: chain.clone(), index, reply: reply.clone() });

@@ -12,6 +12,7 @@ use super::attempt::{judge, not_sent};
 use super::message::Message;
 use super::producer::Producer;
 use super::{PublishError, Refusal, TransactionCommit};
+use crate::failpoint;
 
 /// For one request to the coordinator.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -62,12 +63,19 @@ fn fill_and_commit(
     client
         .begin_transaction()
         .map_err(|cause| PublishError::Unknown(format!("could not begin a transaction: {cause}")))?;
-    let filled = fill(producer, messages).and_then(|()| send_offsets(producer, commit));
+    let filled = fill(producer, messages).and_then(|()| {
+        failpoint::step("transaction.sent");
+        send_offsets(producer, commit)
+    });
     if let Err(error) = filled {
         return Err(abort(producer, error));
     }
+    failpoint::step("transaction.offsets");
     match retried(|| client.commit_transaction(RETRIES)) {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            failpoint::step("transaction.committed");
+            Ok(())
+        }
         Err(cause) => match transaction_error(&cause) {
             Some(error) if error.txn_requires_abort() => {
                 let words = format!("a transaction was not committed: {cause}");

@@ -8,6 +8,7 @@ use super::connection::Session;
 use super::errors::{Failure, Sort};
 use super::progress::Owner;
 use super::statements;
+use crate::failpoint;
 use crate::outcome::Code;
 use crate::sinks::sql::bisect::Bisect;
 use crate::sinks::sql::plan::{Care, Destinations, Plan, Step, plan};
@@ -99,6 +100,10 @@ impl Write<'_> {
             self.sink.ensure_progress(session).await?;
             session.run("BEGIN").await.map_err(|e| self.stop("begin a transaction", e))?;
             found = owner.lock(session, spans).await.map_err(|e| self.progress_stop(e))?;
+            failpoint::step("postgres.locked");
+            if failpoint::switched("sql.no-cas") {
+                found.clone_from(&starts);
+            }
             check_rewind(&self.sink.name, self.batch, &found)?;
             if found != starts {
                 plan = self.plan(&tables, &found, care)?;
@@ -112,15 +117,20 @@ impl Write<'_> {
             return Ok(Written { outputs: 0, refused, found, journalled: Vec::new() });
         }
         let mut journalled = Vec::new();
-        if self.batch.progress {
+        if self.batch.progress && !failpoint::switched("sql.no-journal") {
             journalled = owner.kept(session, spans, &found).await.map_err(|e| self.progress_stop(e))?;
             let decided = verdicts(&self.sink.name, self.batch, &refused, &found);
             owner.keep(session, spans, &decided).await.map_err(|e| self.progress_stop(e))?;
-            if !owner.advance(session, spans, &found).await.map_err(|e| self.progress_stop(e))? {
+        }
+        if self.batch.progress {
+            let moved = owner.advance(session, spans, &found).await.map_err(|e| self.progress_stop(e))?;
+            if !moved && !failpoint::switched("sql.no-cas") {
                 return Err(SinkError::wait(self.doing("move the progress: another host moved it meanwhile")).into());
             }
         }
+        failpoint::step("postgres.written");
         session.run("COMMIT").await.map_err(|e| self.commit_stop(e, care, outputs))?;
+        failpoint::step("postgres.committed");
         Ok(Written { outputs, refused, found, journalled })
     }
 

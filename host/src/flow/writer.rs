@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::Shared;
 use super::stages::{Batch, Stages};
-use crate::commit::{Abandon, Action, Commit, Event, Stage};
+use crate::commit::{Abandon, Action, Commit, Event, Stage, epochs};
 use crate::config::OnError;
 use crate::failpoint;
 use crate::health::Beat;
@@ -196,14 +196,11 @@ impl Writer {
     /// Notices partitions that are not ours any more and takes them out of the batch.
     fn revoked(&self, batch: &mut Batch) -> Option<StageEvent> {
         let keep: Vec<bool> = batch.spans.iter().map(|sealed| self.holds(sealed)).collect();
-        if keep.iter().all(|kept| *kept) {
-            return None;
+        let event = epochs::revoked(&keep)?;
+        if event == Event::SomeRevoked {
+            batch.keep(&keep);
         }
-        if keep.iter().all(|kept| !kept) {
-            return Some(StageEvent::Commit(Event::AllRevoked));
-        }
-        batch.keep(&keep);
-        Some(StageEvent::Commit(Event::SomeRevoked))
+        Some(StageEvent::Commit(event))
     }
 
     fn give_up(&self, batch: &Batch, why: Abandon) -> Outcome {

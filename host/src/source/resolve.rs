@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::consumer::{FlowConsumer, list, to_list};
 use super::{Lanes, Partition, topics};
+use crate::commit::begin::{self, Known, Obstacle};
 use crate::config::Start;
 use crate::sinks::{Lane, Span};
 
@@ -108,7 +109,10 @@ impl Resolver {
                 Some(mark) => mark.born,
                 None => self.born(&partition.0)?,
             };
-            let known = committed.map(|(offset, _)| *offset).or(stored.iter().map(|(_, lane)| lane.next_offset).min());
+            let known = begin::group_offset(
+                committed.map(|(offset, _)| *offset),
+                stored.iter().map(|(_, lane)| lane.next_offset),
+            );
             let group = match known {
                 Some(offset) => offset,
                 None => self.first(partition, born)?,
@@ -133,21 +137,12 @@ impl Resolver {
             .consumer
             .fetch_watermarks(topic, *number, PATIENCE)
             .map_err(|cause| format!("could not read the ends of {topic}/{number}: {cause}"))?;
-        let start = stored.iter().map(|(_, lane)| lane.next_offset).chain([group]).min().unwrap_or(group);
-        if start < low {
-            return Ok(Err(format!(
-                "{topic}/{number} is to be read from offset {start}, but retention has deleted everything below {low}; \
-                 accept the loss by moving the consumer group and the progress to {low}"
-            )));
-        }
+        let lanes: Vec<i64> = stored.iter().map(|(_, lane)| lane.next_offset).collect();
+        let beginning = match begin::begin(Known { group, lanes: &lanes, low, end }) {
+            Ok(beginning) => beginning,
+            Err(obstacle) => return Ok(Err(words(obstacle, partition, group, stored, (low, end)))),
+        };
         for (sink, lane) in stored {
-            if lane.next_offset > end {
-                return Ok(Err(format!(
-                    "sink {sink} has progress {} in {topic}/{number}, but the log ends at {end}: the topic was \
-                     emptied or restored under the same id; new records would be taken for old ones",
-                    lane.next_offset
-                )));
-            }
             if lane.next_offset - group > self.plausible_gap {
                 warn!(
                     flow = %self.flow, partition = %format!("{topic}/{number}"), sink,
@@ -156,13 +151,8 @@ impl Resolver {
                 );
             }
         }
-        if group > end {
-            return Ok(Err(format!(
-                "the consumer group is at offset {group} in {topic}/{number}, but the log ends at {end}: the topic was \
-                 emptied or recreated; move the group to an offset that exists"
-            )));
-        }
-        Ok(Ok(Begin { topic_id: span.topic_id.clone(), start, kafka_lane: group, end, born: 0, first: false }))
+        let begin::Beginning { start, kafka_lane } = beginning;
+        Ok(Ok(Begin { topic_id: span.topic_id.clone(), start, kafka_lane, end, born: 0, first: false }))
     }
 
     /// Committed offsets, where there are any. The fetch is *stable*: it waits for transactions that hold offsets.
@@ -224,6 +214,31 @@ impl Resolver {
         let marked = committed.iter().flatten().find_map(|(_, mark)| CommitMark::parse(mark)).map(|mark| mark.born);
         let foreign = committed.iter().any(Option::is_some).then_some(0);
         Ok(marked.or(foreign).unwrap_or(count))
+    }
+}
+
+/// Why a partition is not read, and what to do.
+fn words(
+    obstacle: Obstacle,
+    (topic, number): &Partition,
+    group: i64,
+    stored: &[(&str, &Lane)],
+    (low, end): (i64, i64),
+) -> String {
+    match obstacle {
+        Obstacle::Deleted(start) => format!(
+            "{topic}/{number} is to be read from offset {start}, but retention has deleted everything below {low}; \
+             accept the loss by moving the consumer group and the progress to {low}"
+        ),
+        Obstacle::SinkBeyond(sink) => format!(
+            "sink {} has progress {} in {topic}/{number}, but the log ends at {end}: the topic was emptied or restored \
+             under the same id; new records would be taken for old ones",
+            stored[sink].0, stored[sink].1.next_offset
+        ),
+        Obstacle::GroupBeyond => format!(
+            "the consumer group is at offset {group} in {topic}/{number}, but the log ends at {end}: the topic was \
+             emptied or recreated; move the group to an offset that exists"
+        ),
     }
 }
 

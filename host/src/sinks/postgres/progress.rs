@@ -7,6 +7,7 @@ use sqlx::{Arguments, Row};
 use super::catalogue;
 use super::connection::Session;
 use super::errors::Failure;
+use crate::commit::lanes;
 use crate::outcome::Code;
 use crate::sinks::sql::letters::storable;
 use crate::sinks::{Lane, Span, StoredVerdict};
@@ -106,16 +107,17 @@ impl Owner<'_> {
 
     /// Moves the rows from `found` to the ends of their spans. `false` where one was not at `found` any more.
     pub(super) async fn advance(self, session: &mut Session, spans: &[Span], found: &[i64]) -> Result<bool, Failure> {
-        let due = || spans.iter().zip(found).filter(|(span, cur)| span.end > **cur);
-        let count = due().count();
+        let due = || spans.iter().zip(found).filter_map(|(span, cur)| Some((span, *cur, lanes::advanced(span, *cur)?)));
+        let next: Vec<i64> = due().map(|(_, _, next)| next).collect();
+        let count = next.len();
         if count == 0 {
             return Ok(true);
         }
-        let (moved, cur): (Vec<Span>, Vec<i64>) = due().map(|(span, cur)| (span.clone(), *cur)).unzip();
+        let (moved, cur): (Vec<Span>, Vec<i64>) = due().map(|(span, cur, _)| (span.clone(), cur)).unzip();
         let mut arguments = self.bind(&moved)?;
         push(&mut arguments, starts(&moved))?;
         push(&mut arguments, cur)?;
-        push(&mut arguments, moved.iter().map(|s| s.end).collect::<Vec<i64>>())?;
+        push(&mut arguments, next)?;
         push(&mut arguments, moved.iter().map(|s| s.digest.to_string()).collect::<Vec<_>>())?;
         Ok(session.execute(ADVANCE, arguments).await? == count as u64)
     }
@@ -160,12 +162,14 @@ impl Owner<'_> {
         spans: &[Span],
         found: &[i64],
     ) -> Result<Vec<StoredVerdict>, Failure> {
-        if spans.iter().zip(found).all(|(span, cur)| *cur <= span.start) {
+        let ranges: Vec<_> = spans.iter().zip(found).map(|(span, cur)| lanes::decided(span, *cur)).collect();
+        if ranges.iter().all(Option::is_none) {
             return Ok(Vec::new());
         }
         let mut arguments = self.bind(spans)?;
         push(&mut arguments, starts(spans))?;
-        let until: Vec<i64> = spans.iter().zip(found).map(|(span, cur)| span.end.min(*cur)).collect();
+        let until = ranges.into_iter().zip(spans).map(|(range, span)| range.map_or(span.start, |range| range.end));
+        let until: Vec<i64> = until.collect();
         push(&mut arguments, until)?;
         let rows = session.fetch(KEPT, arguments).await?;
         let verdict = |row| -> Result<StoredVerdict, Failure> {

@@ -5,6 +5,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::errors::Failure;
 use super::run;
+use crate::commit::lanes;
 use crate::outcome::Code;
 use crate::sinks::{Lane, Span, StoredVerdict};
 
@@ -91,9 +92,10 @@ impl Owner<'_> {
         spans: &[Span],
         found: &[i64],
     ) -> Result<bool, Failure> {
-        for (span, cur) in spans.iter().zip(found).filter(|(span, cur)| span.end > **cur) {
+        for (span, cur) in spans.iter().zip(found) {
+            let Some(next) = lanes::advanced(span, *cur) else { continue };
             self.bind(CLEAR, span).bind(span.start).execute(&mut *connection).await?;
-            let update = self.bind(ADVANCE, span).bind(span.end).bind(span.digest.to_string()).bind(*cur);
+            let update = self.bind(ADVANCE, span).bind(next).bind(span.digest.to_string()).bind(*cur);
             if update.execute(&mut *connection).await?.rows_affected() != 1 {
                 return Ok(false);
             }
@@ -134,9 +136,9 @@ impl Owner<'_> {
         found: &[i64],
     ) -> Result<Vec<StoredVerdict>, Failure> {
         let mut kept = Vec::new();
-        for (index, (span, cur)) in spans.iter().zip(found).enumerate().filter(|(_, (span, cur))| **cur > span.start) {
-            let rows =
-                self.bind(KEPT, span).bind(span.start).bind(span.end.min(*cur)).fetch_all(&mut *connection).await?;
+        for (index, (span, cur)) in spans.iter().zip(found).enumerate() {
+            let Some(range) = lanes::decided(span, *cur) else { continue };
+            let rows = self.bind(KEPT, span).bind(range.start).bind(range.end).fetch_all(&mut *connection).await?;
             for row in rows {
                 kept.push(StoredVerdict {
                     span: index,

@@ -7,6 +7,7 @@ mod command;
 mod document;
 mod errors;
 mod guard;
+mod isolate;
 mod json;
 mod plan;
 mod server;

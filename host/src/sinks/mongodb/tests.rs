@@ -134,6 +134,25 @@ async fn documents_arrive_as_given() {
 }
 
 #[tokio::test]
+async fn a_document_that_breaks_the_connection_is_named_and_waited_for() {
+    let Some(db) = Database::new("breaks").await else { return };
+    let (sink, target) = (db.sink(), db.target("c"));
+    let mut all = vec![(Write, "", r#"{"a":1}"#); 20];
+    all[13] = (Write, "", r#"{"d":{"$numberDecimal":"1.5"}}"#);
+    let written = sink.write(&ops(&target, &all)).await;
+    if db.takes_decimals().await {
+        assert_eq!(written.expect("written").outputs, 20);
+    } else {
+        let error = written.expect_err("the server closes the connection");
+        assert!(error.class == Class::Operator && error.message.contains("t/0/13"), "{error}");
+        all[13] = (Write, "", "{}");
+        sink.write(&ops(&target, &all)).await.expect("the connection is made again");
+        assert_eq!(db.count("c").await, 20);
+    }
+    db.drop().await;
+}
+
+#[tokio::test]
 async fn bson_arrives_byte_for_byte() {
     let Some(db) = Database::new("bson").await else { return };
     let (sink, target) = (db.sink(), db.target("c"));

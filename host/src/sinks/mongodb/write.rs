@@ -10,6 +10,7 @@ use super::command::{self, OpError, Reply};
 use super::document::Value;
 use super::errors::{self, DUPLICATE_KEY, Verdict};
 use super::guard::{Created, FIELD, Guards};
+use super::isolate::is_broken;
 use super::plan::{Clash, Kind, Namespace, Op, Plan, Run};
 use super::server::{CallError, Server};
 use crate::outcome::Code;
@@ -91,6 +92,7 @@ impl Write<'_> {
         while let Some(ops) = parts.pop() {
             match self.command(run, ops).await {
                 Ok(reply) => self.settle(run, guards, ops, reply, written).await?,
+                Err(error) if is_broken(&error) => return Err(self.isolate(run, ops, error).await),
                 Err(CallError::Server(error)) => match (errors::of_command(&error), ops) {
                     (Verdict::Data(code), [op]) => {
                         let words = errors::words(code, &error.kind.to_string());
@@ -108,7 +110,7 @@ impl Write<'_> {
         Ok(())
     }
 
-    async fn command(&self, run: &Run, ops: &[Op]) -> Result<Reply, CallError> {
+    pub(super) async fn command(&self, run: &Run, ops: &[Op]) -> Result<Reply, CallError> {
         let Namespace { database, collection } = &run.namespace;
         let command = command::command(run.kind, collection, ops)
             .map_err(|words| CallError::Server(mongodb::error::Error::custom(words)))?;
@@ -241,7 +243,7 @@ impl Write<'_> {
         Ok(found)
     }
 
-    fn failed(&self, run: &Run, error: &CallError) -> SinkError {
+    pub(super) fn failed(&self, run: &Run, error: &CallError) -> SinkError {
         self.server.error(&format!("write {}", run.namespace), error)
     }
 

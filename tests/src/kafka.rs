@@ -165,6 +165,20 @@ pub fn lag(group: &str, topic: &str) -> i64 {
     ends.iter().map(|(partition, end)| end - committed.get(partition).unwrap_or(&0)).sum()
 }
 
+/// A consumer group that is asked often.
+pub struct Group(BaseConsumer);
+
+impl Group {
+    pub fn new(group: &str) -> Self {
+        Group(client().set("group.id", group).create().expect("a consumer"))
+    }
+
+    /// Sum of the committed offsets of these partitions.
+    pub fn committed(&self, topic: &str, partitions: &BTreeMap<i32, i64>) -> i64 {
+        committed_by(&self.0, topic, partitions.len() as i32).values().sum()
+    }
+}
+
 /// Members of a consumer group.
 pub fn members(group: &str) -> usize {
     let consumer: BaseConsumer = client().create().expect("a consumer");

@@ -75,6 +75,44 @@ fn a_kill_or_a_delay_at_any_step_loses_doubles_and_reorders_nothing() {
     check(&case, &quotes, &numbered, &host);
 }
 
+/// A safeguard is switched off, and what it is there for happens: otherwise the test above would show nothing.
+#[test]
+fn without_the_compare_and_set_rows_are_doubled_and_without_the_journal_a_refusal_is_lost() {
+    let with = after_a_kill("");
+    assert_eq!((with.rows, with.letters), (9, 1), "with both safeguards");
+    let without_journal = after_a_kill("sql.no-journal=return");
+    assert_eq!((without_journal.rows, without_journal.letters), (9, 0), "without the journal");
+    let without_cas = after_a_kill("sql.no-cas=return");
+    assert_eq!(without_cas.rows, 18, "without compare-and-set");
+}
+
+/// What is there at the end.
+struct Outcome {
+    rows: i64,
+    letters: usize,
+}
+
+/// Nine quotes and one that Postgres refuses; the host is killed between Postgres and the offsets, and started again.
+fn after_a_kill(switched: &str) -> Outcome {
+    let mut case = Case::new("switched");
+    case.tables.push_str("[host]\ninstance = \"switched\"\n");
+    let topic = case.topic("in", 1);
+    let flow = case.flow_of("quotes", &topic);
+    case.install("quotes");
+    let quote = |n: usize| if n == 5 { "too long ".repeat(60) } else { format!("quote {n}") };
+    let record = |n| Outgoing::to(&topic).value(quote_json(&quote(n), "Homer", "image"));
+    kafka::produce(&(0..10).map(record).collect::<Vec<_>>());
+    case.env = vec![("FAILPOINTS".into(), "sql.after=return".into())];
+    let host = case.spawn(&case.config());
+    wait_until("the host dies after Postgres", 60, || host.exited().is_some());
+    assert_eq!(case.database.count("quotes"), 9);
+    case.env = vec![("FAILPOINTS".into(), switched.into())];
+    let host = case.start();
+    case.wait_until_committed(&flow, &topic, 60);
+    assert_eq!(host.exited(), None);
+    Outcome { rows: case.database.count("quotes"), letters: kafka::consume(&format!("{topic}.dlq")).len() }
+}
+
 fn produce(round: usize, quotes: &mut Stream, numbered: &mut Stream) {
     let mut records = Vec::new();
     for n in 0..RECORDS {

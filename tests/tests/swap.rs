@@ -9,7 +9,13 @@ use wasmill_tests::kafka::{self, Outgoing};
 use wasmill_tests::{Case, guests, wait_until};
 
 const PARTITIONS: i32 = 4;
-const SWAPS: u32 = 25;
+/// Swaps that are waited for, one after the other.
+const SINGLE: u32 = 60;
+/// Swaps as fast as the folder takes them, of which the last is waited for.
+const BURSTS: u32 = 7;
+const BURST: u32 = 20;
+/// The module that stays.
+const LAST: u32 = 1000;
 
 /// Offset and number by partition, as a sink holds them.
 type Written = BTreeMap<String, Vec<(i64, i64)>>;
@@ -44,8 +50,8 @@ fn numbers_never_fall_and_nothing_is_lost_or_doubled() {
         load.join().expect("the load was produced");
         swapped.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
-    case.install_as("numbered", &guests::numbered(1000));
-    wait_for_number(&case, 1000, &topic);
+    case.install_as("numbered", &guests::numbered(LAST));
+    wait_for_number(&case, LAST, &topic);
     kafka::produce(&records(&topic, 1));
     case.wait_until_committed(&flow, &topic, 60);
     check(&rows(&case), &topic);
@@ -53,14 +59,18 @@ fn numbers_never_fall_and_nothing_is_lost_or_doubled() {
     assert_eq!(host.metric("wasmill_records_dead_total", &[("flow", &flow)]), 0.0);
 }
 
-/// One after the other, then twenty as fast as the folder takes them.
 fn swap(case: &Case) {
-    for number in 2..=SWAPS {
-        case.install_as("numbered", &guests::numbered(number));
-        wait_until(&format!("number {number} is written"), 60, || has_number(case, number));
+    let place = |number| case.install_as("numbered", &guests::numbered(number));
+    let appears = |number| wait_until(&format!("number {number} is written"), 60, || has_number(case, number));
+    for number in 2..2 + SINGLE {
+        place(number);
+        appears(number);
     }
-    (SWAPS + 1..SWAPS + 20).for_each(|number| case.install_as("numbered", &guests::numbered(number)));
-    wait_until("the last of a burst is written", 60, || has_number(case, SWAPS + 19));
+    for burst in 0..BURSTS {
+        let first = 2 + SINGLE + burst * BURST;
+        (first..first + BURST).for_each(place);
+        appears(first + BURST - 1);
+    }
 }
 
 fn has_number(case: &Case, number: u32) -> bool {
@@ -109,6 +119,6 @@ fn check(written: &Written, topic: &str) {
         assert!(offsets.iter().copied().eq(0..end), "{partition}: offsets are not 0..{end} once each, in order");
         let fall = rows.windows(2).find(|pair| pair[0].1 > pair[1].1);
         assert!(fall.is_none(), "{partition}: the number falls: {fall:?}");
-        assert_eq!(rows.last().map(|(_, number)| *number), Some(1000), "{partition}");
+        assert_eq!(rows.last().map(|(_, number)| *number), Some(i64::from(LAST)), "{partition}");
     }
 }

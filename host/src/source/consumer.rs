@@ -46,6 +46,9 @@ impl ClientContext for Context {
         // Brokers that come and go are librdkafka's business, and it tells of each attempt; the flow reports what it
         // cannot do.
         let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|(last, at)| Some(last) != code || at.elapsed() > TELL_AGAIN) {
             *told = code.map(|code| (code, Instant::now()));

@@ -23,6 +23,10 @@ struct Writer {
 
 /// A JSON object as a document.
 pub(super) fn document(bytes: &[u8]) -> Result<Document, Flaw> {
+    // Said here, because the parser's own words would quote the value.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Flaw::decode("not a document: not a JSON object"));
+    }
     let mut writer = Writer::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = Object { writer: &mut writer }.deserialize(&mut deserializer);

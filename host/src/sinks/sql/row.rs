@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::table::Table;
+use super::types::Kind;
 use super::value::{Fault, put};
 
 /// The values of the current row.
@@ -120,7 +121,13 @@ impl Row {
     /// A column that occurs twice has its last value, as in the server's own JSON.
     fn set(&mut self, table: &Table, column: usize, raw: &str) -> Result<(), Fault> {
         let from = self.texts.len();
-        let some = put(raw, table.columns[column].kind, &mut self.texts)?;
+        let own = &table.columns[column];
+        let mut some = put(raw, own.kind, &mut self.texts)?;
+        if !some && own.not_null && matches!(own.kind, Kind::Json | Kind::Jsonb) {
+            // JSON has a null of its own, and no other can be meant.
+            self.texts.extend_from_slice(raw.as_bytes());
+            some = true;
+        }
         if !self.is_present(column) {
             self.present.push(column);
         }

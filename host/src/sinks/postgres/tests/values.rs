@@ -87,6 +87,15 @@ async fn null_empty_and_absent_are_three_things() {
 }
 
 #[tokio::test]
+async fn null_is_json_where_sql_null_is_not_allowed() {
+    let Some(db) = Database::new("json_null").await else { return };
+    let target = target("pg", "n", None, &[], &["a:jsonb!", "b:jsonb"]);
+    db.sink().write(&rows(&target, 0, &[r#"{"a":null,"b":null}"#])).await.expect("written");
+    assert_eq!(db.query("SELECT a, b FROM n").await, ["null|-"]);
+    db.drop().await;
+}
+
+#[tokio::test]
 async fn each_awkward_value_is_a_row_or_refused_with_the_servers_code() {
     let Some(db) = Database::new("awkward").await else { return };
     let target = target(

@@ -1,0 +1,61 @@
+//! The benchmark's transform. The variable `to` says where a quote goes: `row`, `document`, `record`, several of them
+//! with `+` in between, or nowhere. The native program does the same.
+
+use std::borrow::Cow;
+
+use wasmill_sdk::prelude::*;
+
+#[derive(Deserialize)]
+struct Quote<'a> {
+    #[serde(borrow)]
+    quote: Cow<'a, str>,
+    #[serde(borrow)]
+    character: Cow<'a, str>,
+    #[serde(borrow)]
+    image: Cow<'a, str>,
+}
+
+#[derive(Serialize, Table)]
+#[table(name = "bench_quotes", serial = "quote_id")]
+struct Row<'a> {
+    #[table(varchar = 500)]
+    quotes: &'a str,
+    #[table(varchar = 500)]
+    charact: &'a str,
+    #[table(varchar = 500)]
+    imag: &'a str,
+}
+
+#[transform(topics = ["bench_in"], postgres = [Row], mongodb = ["bench.quotes"], kafka = ["bench-*"])]
+pub fn bench(record: &Record, out: &mut Outputs) -> Result<()> {
+    if record.key().is_some() {
+        return skip("has a key");
+    }
+    let quote: Quote = match record.json() {
+        Ok(quote) => quote,
+        Err(_) => return skip("not a quote"),
+    };
+    let row = Row { quotes: &quote.quote, charact: &quote.character, imag: &quote.image };
+    let to = vars().get("to").unwrap_or_default();
+    if to.contains("row") {
+        out.postgres(&row)?;
+    }
+    if to.contains("document") {
+        out.mongodb("bench.quotes").json_bytes(record.value())?;
+    }
+    if to.contains("record") {
+        out.kafka(vars().get("topic").unwrap_or("bench-out")).json(&row)?;
+    }
+    if to.is_empty() { skip("nowhere to go") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bench;
+    use wasmill_sdk::testing;
+
+    #[test]
+    fn what_is_not_a_quote_goes_nowhere() {
+        assert_eq!(testing::run::<bench>(testing::record().value("{")).outputs.len(), 0);
+    }
+}

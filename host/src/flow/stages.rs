@@ -11,7 +11,8 @@ use tracing::{debug, warn};
 
 use super::letters::dead_letters;
 use super::{DeadLetters, Shared};
-use crate::commit::{Decisions, Event, Stage, event_of};
+use crate::commit::stages::{Publication, event_of_publish, publication};
+use crate::commit::{Decisions, Event, Stage, epochs, event_of, lanes};
 use crate::config::{Delivery, OnError};
 use crate::failpoint;
 use crate::record::Slice;
@@ -71,14 +72,7 @@ impl Batch {
 
     /// Takes out the spans that are not kept; what sinks refused before is forgotten, they are asked again.
     pub fn keep(&mut self, keep: &[bool]) {
-        let numbers: Vec<Option<usize>> = keep
-            .iter()
-            .scan(0, |next, kept| {
-                let number = kept.then_some(*next);
-                *next += usize::from(*kept);
-                Some(number)
-            })
-            .collect();
+        let numbers = epochs::renumbered(keep);
         let mut kept = keep.iter();
         self.spans.retain(|_| *kept.next().unwrap_or(&false));
         let plain: Arc<[Span]> = self.spans.iter().map(|sealed| sealed.span.clone()).collect();
@@ -97,8 +91,7 @@ impl Batch {
 
     /// Drops the outputs of records that the journal condemned in an earlier attempt.
     fn drop_condemned(&mut self) {
-        let condemned: HashSet<(usize, i64)> =
-            self.decisions.all().iter().filter(|v| v.path.is_empty()).map(|v| (v.span, v.offset)).collect();
+        let condemned = self.decisions.condemned();
         if !condemned.is_empty() {
             for batch in self.sinks.iter_mut().chain([&mut self.kafka]) {
                 batch.items.retain(|item| !condemned.contains(&(item.span, item.offset)));
@@ -109,8 +102,10 @@ impl Batch {
     /// The offset to commit per span: never below what the group already has.
     fn commits(&self) -> impl Iterator<Item = (&SealedSpan, i64, CommitMark)> {
         self.spans.iter().map(|sealed| {
-            let mark = CommitMark { born: sealed.born, digest: sealed.span.digest.to_string() };
-            (sealed, sealed.span.end.max(sealed.kafka_lane), mark)
+            let span = &sealed.span;
+            let digest = span.digest.to_string();
+            let mark = CommitMark { born: sealed.born, topic_id: span.topic_id.clone(), digest };
+            (sealed, lanes::to_commit(&sealed.span, sealed.kafka_lane), mark)
         })
     }
 }
@@ -155,7 +150,7 @@ impl Stages {
         if to_write.journal {
             to_write.verdicts = batch.decisions.all().to_vec();
         }
-        match shared.tokio.block_on(sink.write(to_write)) {
+        match shared.wait_for(sink.write(to_write)) {
             Ok(written) => {
                 self.solved(shared, sink.name());
                 shared.written(sink.name()).inc_by(written.outputs);
@@ -178,12 +173,8 @@ impl Stages {
     ) -> Result<(), String> {
         let sink = shared.sinks[index].name();
         let verdicts = refusals(sink, &batch.module, &batch.sinks[index], &written.refused);
-        if batch.sinks[index].journal {
-            batch.decisions.adopt(&batch.sinks[index].spans, &written.found, written.journalled);
-        } else {
-            // What this sink refused of records that it has already passed.
-            written.journalled.into_iter().for_each(|verdict| batch.decisions.add(verdict));
-        }
+        let of_sink = &batch.sinks[index];
+        batch.decisions.learn(of_sink.journal, &of_sink.spans, &written.found, written.journalled);
         if let (OnError::Stop, Some(first)) = (shared.on_error, verdicts.first()) {
             let span = &batch.spans[first.span].span;
             return Err(format!(
@@ -199,8 +190,8 @@ impl Stages {
     /// Kafka outputs and dead letters, and in a transaction the offsets. Without either there is nothing to open a
     /// transaction for.
     fn publish(&mut self, shared: &Shared, batch: &mut Batch) -> Result<Event, String> {
-        let lanes: Vec<i64> = batch.spans.iter().map(|sealed| sealed.kafka_lane).collect();
-        batch.kafka.items.retain(|item| item.offset >= lanes[item.span]);
+        let spans = &batch.spans;
+        batch.kafka.items.retain(|item| lanes::is_due(item.offset, spans[item.span].kafka_lane));
         let refused = shared.kafka.precheck(&batch.kafka);
         refuse_outputs(shared, batch, &refused)?;
         let letters: Vec<(String, DeadLetter)> = letters(shared, batch)
@@ -208,7 +199,9 @@ impl Stages {
             .filter(|letter| letter_is_new(letter, batch))
             .filter_map(|letter| Some((shared.dead_letters.topic(&letter.topic)?, letter)))
             .collect();
-        if batch.kafka.items.is_empty() && letters.is_empty() {
+        let transactional = batch.group.is_some() && shared.delivery == Delivery::Transactional;
+        let publication = publication(transactional, batch.kafka.items.len(), letters.len());
+        if publication == Publication::Nothing {
             return Ok(Event::Done);
         }
         if let Err(event) = self.ensure_topics(shared, batch, &letters) {
@@ -218,10 +211,8 @@ impl Stages {
             .commits()
             .map(|(sealed, offset, mark)| (sealed.span.topic.clone(), sealed.span.partition, offset, mark.to_string()))
             .collect();
-        let commit = match (&batch.group, shared.delivery) {
-            (Some(group), Delivery::Transactional) => Some(TransactionCommit { offsets: &offsets, group }),
-            _ => None,
-        };
+        let group = batch.group.as_ref().filter(|_| publication == Publication::Transaction);
+        let commit = group.map(|group| TransactionCommit { offsets: &offsets, group });
         let transaction = commit.is_some();
         match shared.kafka.publish(&Publish { batch: &batch.kafka, dead_letters: &letters, commit }) {
             Ok(published) => {
@@ -242,26 +233,14 @@ impl Stages {
     }
 
     fn publish_failed(&mut self, shared: &Shared, error: PublishError) -> Event {
+        let event = event_of_publish(&error);
         match error {
-            PublishError::Refused(_) => Event::Failed,
-            PublishError::Wait(words) | PublishError::Operator(words) => {
-                self.failed(shared, KAFKA, &words);
-                Event::Failed
-            }
-            // The rebalance that made it stale is on its way to us; what is left of the batch is tried again.
-            PublishError::StaleGeneration(words) => {
-                debug!(flow = %shared.name, "{words}");
-                Event::Unknown
-            }
-            PublishError::Unknown(words) => {
-                warn!(flow = %shared.name, "{words}");
-                Event::Unknown
-            }
-            PublishError::Fenced(words) => {
-                warn!(flow = %shared.name, "{words}");
-                Event::Fenced
-            }
+            PublishError::Refused(_) => {}
+            PublishError::Wait(words) | PublishError::Operator(words) => self.failed(shared, KAFKA, &words),
+            PublishError::StaleGeneration(words) => debug!(flow = %shared.name, "{words}"),
+            PublishError::Unknown(words) | PublishError::Fenced(words) => warn!(flow = %shared.name, "{words}"),
         }
+        event
     }
 
     /// Creates the topics of this batch that are not there yet, with as many partitions as their source.
@@ -307,7 +286,7 @@ impl Stages {
         let Some(sink) = shared.sinks.iter().find(|sink| sink.is_sql()).filter(|_| !letters.is_empty()) else {
             return Event::Done;
         };
-        match shared.tokio.block_on(sink.write_dead_letters(table, &letters)) {
+        match shared.wait_for(sink.write_dead_letters(table, &letters)) {
             Ok(()) => {
                 self.solved(shared, sink.name());
                 Event::Done
@@ -392,7 +371,7 @@ fn letters(shared: &Shared, batch: &Batch) -> Vec<DeadLetter> {
 /// Whether Kafka does not have this dead letter yet.
 fn letter_is_new(letter: &DeadLetter, batch: &Batch) -> bool {
     let span = |s: &&SealedSpan| *s.span.topic == *letter.topic && s.span.partition == letter.partition;
-    batch.spans.iter().find(span).is_none_or(|sealed| letter.offset >= sealed.kafka_lane)
+    batch.spans.iter().find(span).is_none_or(|sealed| lanes::is_due(letter.offset, sealed.kafka_lane))
 }
 
 fn refusals(sink: &str, module: &str, batch: &SinkBatch, refused: &[Refusal]) -> Vec<StoredVerdict> {

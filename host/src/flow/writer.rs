@@ -9,8 +9,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{error, info, warn};
 
 use super::Shared;
+use super::breaker::Breaker;
 use super::stages::{Batch, Stages};
-use crate::commit::{Abandon, Action, Commit, Event, Stage};
+use crate::commit::{Abandon, Action, Commit, Event, Stage, epochs};
 use crate::config::OnError;
 use crate::failpoint;
 use crate::health::Beat;
@@ -34,6 +35,7 @@ pub struct Writer {
     pub abandon: Arc<AtomicBool>,
     pub stages: Stages,
     pub silence: Silence,
+    pub breaker: Breaker,
 }
 
 /// Why the writer ended.
@@ -89,6 +91,9 @@ impl Writer {
         routed.cut_at_stops(&mut cut);
         spans.iter_mut().zip(cut).for_each(|(sealed, span)| sealed.span = span);
         let tally = Tally::of(&routed, records);
+        if let Some(reason) = self.breaker.judge(&sealed.chain.digest, tally.records, &routed.verdicts) {
+            return Outcome::Stop(reason);
+        }
         let mut batch = Batch::new(&self.shared, sealed, spans, routed);
         match (self.drive(&mut batch, beat), stop) {
             (Outcome::Through, Some(reason)) => Outcome::Stop(reason),
@@ -196,14 +201,11 @@ impl Writer {
     /// Notices partitions that are not ours any more and takes them out of the batch.
     fn revoked(&self, batch: &mut Batch) -> Option<StageEvent> {
         let keep: Vec<bool> = batch.spans.iter().map(|sealed| self.holds(sealed)).collect();
-        if keep.iter().all(|kept| *kept) {
-            return None;
+        let event = epochs::revoked(&keep)?;
+        if event == Event::SomeRevoked {
+            batch.keep(&keep);
         }
-        if keep.iter().all(|kept| !kept) {
-            return Some(StageEvent::Commit(Event::AllRevoked));
-        }
-        batch.keep(&keep);
-        Some(StageEvent::Commit(Event::SomeRevoked))
+        Some(StageEvent::Commit(event))
     }
 
     fn give_up(&self, batch: &Batch, why: Abandon) -> Outcome {
@@ -256,6 +258,7 @@ impl Writer {
         for (reason, count) in &tally.filtered {
             shared.filtered(reason).inc_by(*count);
         }
+        self.breaker.add_refused(batch.decisions.all());
         for verdict in batch.decisions.all() {
             match shared.on_error {
                 OnError::Skip => shared.filtered(verdict.code.as_str()).inc(),

@@ -1,130 +1,95 @@
-//! Which partitions are ours, under which assignment, and how many batches of them are on their way. Shared between
-//! the source, which learns of rebalances, and the writer, which must not commit what it no longer owns.
+//! The epochs of `commit`, shared between the source, which learns of rebalances, and the writer, which must not commit
+//! what it no longer owns; and the waiting for batches that are on their way.
 
-use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Partition;
+use crate::commit::epochs::Epochs;
 
 /// The partitions of one flow.
 #[derive(Debug, Default)]
 pub struct Ownership {
-    state: Mutex<State>,
+    epochs: Mutex<Epochs>,
     changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    owned: HashMap<Partition, Owned>,
-    next_epoch: u64,
-    /// Sealed batches that are neither committed nor abandoned.
-    batches: usize,
-}
-
-#[derive(Debug)]
-struct Owned {
-    epoch: u64,
-    batches: usize,
-    /// The next offset to be committed; unknown until the partition is read.
-    committed: Option<i64>,
 }
 
 impl Ownership {
     /// Takes over a partition; the epoch that is returned tells this assignment from every other.
     pub fn assign(&self, partition: Partition) -> u64 {
-        let mut state = self.lock();
-        state.next_epoch += 1;
-        let epoch = state.next_epoch;
-        state.owned.insert(partition, Owned { epoch, batches: 0, committed: None });
-        epoch
+        self.lock().assign(partition)
     }
 
     /// Gives partitions up after waiting, at most `patience`, for their batches to be committed.
     /// Returns those whose batches were not.
     pub fn revoke(&self, partitions: &[Partition], patience: Duration) -> Vec<Partition> {
         let deadline = Instant::now() + patience;
-        let mut state = self.lock();
+        let mut epochs = self.lock();
         loop {
-            let busy: Vec<Partition> =
-                partitions.iter().filter(|p| state.owned.get(p).is_some_and(|o| o.batches > 0)).cloned().collect();
+            let busy = epochs.busy(partitions);
             let left = deadline.saturating_duration_since(Instant::now());
             if busy.is_empty() || left.is_zero() {
-                state.owned.retain(|partition, _| !partitions.contains(partition));
+                epochs.revoke(partitions);
                 self.changed.notify_all();
                 return busy;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            epochs = self.changed.wait_timeout(epochs, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Whether the partition is still ours under this epoch.
     pub fn holds(&self, partition: &Partition, epoch: u64) -> bool {
-        self.lock().owned.get(partition).is_some_and(|owned| owned.epoch == epoch)
+        self.lock().holds(partition, epoch)
     }
 
     pub fn owns(&self, partition: &Partition) -> bool {
-        self.lock().owned.contains_key(partition)
+        self.lock().owns(partition)
     }
 
     /// Begins a new epoch for a partition that is still ours, so that batches of the old one are not committed.
     pub fn renew(&self, partition: &Partition, epoch: u64) -> Option<u64> {
-        self.holds(partition, epoch).then(|| self.assign(partition.clone()))
+        self.lock().renew(partition, epoch)
     }
 
     /// Notes how far the partition is committed.
     pub fn commit(&self, partition: &Partition, epoch: u64, offset: i64) {
-        if let Some(owned) = self.lock().owned.get_mut(partition).filter(|owned| owned.epoch == epoch) {
-            owned.committed = Some(offset);
-        }
+        self.lock().commit(partition, epoch, offset);
     }
 
     /// How far the partition is committed.
     pub fn committed(&self, partition: &Partition) -> Option<i64> {
-        self.lock().owned.get(partition)?.committed
+        self.lock().committed(partition)
     }
 
     /// A batch of these partitions is sealed.
     pub fn begin<'a>(&self, partitions: impl Iterator<Item = (&'a Partition, u64)>) {
-        let mut state = self.lock();
-        state.batches += 1;
-        for (partition, epoch) in partitions {
-            if let Some(owned) = state.owned.get_mut(partition).filter(|owned| owned.epoch == epoch) {
-                owned.batches += 1;
-            }
-        }
+        self.lock().begin(partitions);
     }
 
     /// A batch of these partitions is committed or abandoned.
     pub fn end<'a>(&self, partitions: impl Iterator<Item = (&'a Partition, u64)>) {
-        let mut state = self.lock();
-        state.batches -= 1;
-        for (partition, epoch) in partitions {
-            if let Some(owned) = state.owned.get_mut(partition).filter(|owned| owned.epoch == epoch) {
-                owned.batches -= 1;
-            }
-        }
+        self.lock().end(partitions);
         self.changed.notify_all();
     }
 
     /// Sealed batches that are neither committed nor abandoned.
     pub fn in_flight(&self) -> usize {
-        self.lock().batches
+        self.lock().in_flight()
     }
 
     /// Waits until fewer than `count` batches are in flight; false where that takes longer than `patience`.
     pub fn wait_below(&self, count: usize, patience: Duration) -> bool {
-        let (state, timeout) = self
+        let (epochs, timeout) = self
             .changed
-            .wait_timeout_while(self.lock(), patience, |state| state.batches >= count)
+            .wait_timeout_while(self.lock(), patience, |epochs| epochs.in_flight() >= count)
             .unwrap_or_else(PoisonError::into_inner);
-        drop(state);
+        drop(epochs);
         !timeout.timed_out()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Epochs> {
         // The state is consistent after every statement, so a panic elsewhere does not spoil it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

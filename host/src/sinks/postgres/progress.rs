@@ -7,6 +7,7 @@ use sqlx::{Arguments, Row};
 use super::catalogue;
 use super::connection::Session;
 use super::errors::Failure;
+use crate::commit::lanes;
 use crate::outcome::Code;
 use crate::sinks::sql::letters::storable;
 use crate::sinks::{Lane, Span, StoredVerdict};
@@ -44,6 +45,13 @@ gone AS (DELETE FROM wasmill.verdict v USING s WHERE v.consumer_group = $1 AND v
 UPDATE wasmill.progress p SET next_offset = s.next, module_digest = s.digest FROM s \
 WHERE p.consumer_group = $1 AND p.sink = $2 AND p.topic = s.topic AND p.topic_id = s.topic_id AND p.\"partition\" = s.part \
   AND p.next_offset = s.cur";
+
+/// Moves the rows to the starts of their spans, whatever they were, and forgets all verdicts.
+const RESET: &str = "WITH s AS (SELECT * FROM unnest($3::text[], $4::text[], $5::int4[], $6::int8[]) AS s(topic, topic_id, part, start)), \
+gone AS (DELETE FROM wasmill.verdict v USING s WHERE v.consumer_group = $1 AND v.kept_by = $2 AND v.topic = s.topic \
+  AND v.topic_id = s.topic_id AND v.\"partition\" = s.part) \
+UPDATE wasmill.progress p SET next_offset = s.start, module_digest = '' FROM s \
+WHERE p.consumer_group = $1 AND p.sink = $2 AND p.topic = s.topic AND p.topic_id = s.topic_id AND p.\"partition\" = s.part";
 
 const KEEP: &str = "INSERT INTO wasmill.verdict (consumer_group, kept_by, topic, topic_id, \"partition\", \"offset\", path, sink, \
   target, stage, code, message, module) \
@@ -99,18 +107,30 @@ impl Owner<'_> {
 
     /// Moves the rows from `found` to the ends of their spans. `false` where one was not at `found` any more.
     pub(super) async fn advance(self, session: &mut Session, spans: &[Span], found: &[i64]) -> Result<bool, Failure> {
-        let due = || spans.iter().zip(found).filter(|(span, cur)| span.end > **cur);
-        let count = due().count();
+        let due = || spans.iter().zip(found).filter_map(|(span, cur)| Some((span, *cur, lanes::advanced(span, *cur)?)));
+        let next: Vec<i64> = due().map(|(_, _, next)| next).collect();
+        let count = next.len();
         if count == 0 {
             return Ok(true);
         }
-        let (moved, cur): (Vec<Span>, Vec<i64>) = due().map(|(span, cur)| (span.clone(), *cur)).unzip();
+        let (moved, cur): (Vec<Span>, Vec<i64>) = due().map(|(span, cur, _)| (span.clone(), cur)).unzip();
         let mut arguments = self.bind(&moved)?;
         push(&mut arguments, starts(&moved))?;
         push(&mut arguments, cur)?;
-        push(&mut arguments, moved.iter().map(|s| s.end).collect::<Vec<i64>>())?;
+        push(&mut arguments, next)?;
         push(&mut arguments, moved.iter().map(|s| s.digest.to_string()).collect::<Vec<_>>())?;
         Ok(session.execute(ADVANCE, arguments).await? == count as u64)
+    }
+
+    /// Moves what is stored to the starts of the spans; where nothing is stored, nothing is.
+    pub(super) async fn reset(self, session: &mut Session, spans: &[Span]) -> Result<(), Failure> {
+        if session.fetch(EXIST, PgArguments::default()).await?.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = self.bind(spans)?;
+        push(&mut arguments, starts(spans))?;
+        session.execute(RESET, arguments).await?;
+        Ok(())
     }
 
     /// Stores verdicts; one that is there already stays: the first decision counts.
@@ -142,12 +162,14 @@ impl Owner<'_> {
         spans: &[Span],
         found: &[i64],
     ) -> Result<Vec<StoredVerdict>, Failure> {
-        if spans.iter().zip(found).all(|(span, cur)| *cur <= span.start) {
+        let ranges: Vec<_> = spans.iter().zip(found).map(|(span, cur)| lanes::decided(span, *cur)).collect();
+        if ranges.iter().all(Option::is_none) {
             return Ok(Vec::new());
         }
         let mut arguments = self.bind(spans)?;
         push(&mut arguments, starts(spans))?;
-        let until: Vec<i64> = spans.iter().zip(found).map(|(span, cur)| span.end.min(*cur)).collect();
+        let until = ranges.into_iter().zip(spans).map(|(range, span)| range.map_or(span.start, |range| range.end));
+        let until: Vec<i64> = until.collect();
         push(&mut arguments, until)?;
         let rows = session.fetch(KEPT, arguments).await?;
         let verdict = |row| -> Result<StoredVerdict, Failure> {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::commit::lanes::is_due;
 use crate::manifest::TargetSpec;
 use crate::sinks::{Item, SinkBatch, SinkError};
 
@@ -85,7 +86,7 @@ pub fn plan(
     let mut open: Vec<Option<Runs>> = tables.iter().map(|_| None).collect();
     let mut order: Vec<usize> = Vec::new();
     let due = batch.items.iter().zip(&destinations.of_item).enumerate();
-    for (index, (item, &destination)) in due.filter(|(_, (item, _))| item.offset >= from[item.span]) {
+    for (index, (item, &destination)) in due.filter(|(_, (item, _))| is_due(item.offset, from[item.span])) {
         let table = match &tables[destination] {
             Ok(table) => table,
             Err(fault) => {

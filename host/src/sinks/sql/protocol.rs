@@ -1,10 +1,12 @@
 //! What the SQL sinks say about progress in the same words: a database that went back, and the verdicts to keep.
 
+use crate::commit::decisions::is_journalled;
+use crate::commit::lanes;
 use crate::sinks::{Class, Refusal, SinkBatch, SinkError, StoredVerdict};
 
 /// A database that was restored from a backup knows less than was committed to Kafka.
 pub fn check_rewind(sink: &str, batch: &SinkBatch, found: &[i64]) -> Result<(), SinkError> {
-    let behind = batch.spans.iter().zip(found).find(|(span, cur)| **cur < span.start);
+    let behind = batch.spans.iter().zip(found).find(|(span, cur)| lanes::went_back(span, **cur));
     let Some((span, cur)) = behind else { return Ok(()) };
     let message = format!(
         "sink {sink} has stored offset {cur} for partition {} of topic {}, but the batch begins at {}: the database went back, the source has to as well",
@@ -15,7 +17,7 @@ pub fn check_rewind(sink: &str, batch: &SinkBatch, found: &[i64]) -> Result<(), 
 
 /// What has to be kept of this batch: the sink's own refusals and, where it holds the journal, what was decided before.
 pub fn verdicts(sink: &str, batch: &SinkBatch, refused: &[Refusal], found: &[i64]) -> Vec<StoredVerdict> {
-    let before = batch.verdicts.iter().filter(|v| batch.journal && v.offset >= found[v.span]);
+    let before = batch.verdicts.iter().filter(|v| batch.journal && is_journalled(v, found));
     let own = refused.iter().map(|refusal| {
         let item = &batch.items[refusal.item];
         StoredVerdict {

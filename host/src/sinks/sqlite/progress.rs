@@ -5,6 +5,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::errors::Failure;
 use super::run;
+use crate::commit::lanes;
 use crate::outcome::Code;
 use crate::sinks::{Lane, Span, StoredVerdict};
 
@@ -28,6 +29,12 @@ WHERE consumer_group = ?1 AND sink = ?2 AND topic = ?3 AND topic_id = ?4 AND \"p
 
 const CLEAR: &str = "DELETE FROM wasmill_verdict \
 WHERE consumer_group = ?1 AND kept_by = ?2 AND topic = ?3 AND topic_id = ?4 AND \"partition\" = ?5 AND \"offset\" < ?6";
+
+const RESET: &str = "UPDATE wasmill_progress SET next_offset = ?6, module_digest = '' \
+WHERE consumer_group = ?1 AND sink = ?2 AND topic = ?3 AND topic_id = ?4 AND \"partition\" = ?5";
+
+const FORGET: &str = "DELETE FROM wasmill_verdict \
+WHERE consumer_group = ?1 AND kept_by = ?2 AND topic = ?3 AND topic_id = ?4 AND \"partition\" = ?5";
 
 const KEEP: &str = "INSERT INTO wasmill_verdict (consumer_group, kept_by, topic, topic_id, \"partition\", \"offset\", path, sink, \
 target, stage, code, message, module) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING";
@@ -85,14 +92,26 @@ impl Owner<'_> {
         spans: &[Span],
         found: &[i64],
     ) -> Result<bool, Failure> {
-        for (span, cur) in spans.iter().zip(found).filter(|(span, cur)| span.end > **cur) {
+        for (span, cur) in spans.iter().zip(found) {
+            let Some(next) = lanes::advanced(span, *cur) else { continue };
             self.bind(CLEAR, span).bind(span.start).execute(&mut *connection).await?;
-            let update = self.bind(ADVANCE, span).bind(span.end).bind(span.digest.to_string()).bind(*cur);
+            let update = self.bind(ADVANCE, span).bind(next).bind(span.digest.to_string()).bind(*cur);
             if update.execute(&mut *connection).await?.rows_affected() != 1 {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Moves what is stored to the starts of the spans; where nothing is stored, nothing is.
+    pub(super) async fn reset(self, connection: &mut SqliteConnection, spans: &[Span]) -> Result<(), Failure> {
+        run(connection, TABLES).await?;
+        run(connection, "BEGIN IMMEDIATE").await?;
+        for span in spans {
+            self.bind(RESET, span).bind(span.start).execute(&mut *connection).await?;
+            self.bind(FORGET, span).execute(&mut *connection).await?;
+        }
+        run(connection, "COMMIT").await
     }
 
     pub(super) async fn keep(
@@ -117,9 +136,9 @@ impl Owner<'_> {
         found: &[i64],
     ) -> Result<Vec<StoredVerdict>, Failure> {
         let mut kept = Vec::new();
-        for (index, (span, cur)) in spans.iter().zip(found).enumerate().filter(|(_, (span, cur))| **cur > span.start) {
-            let rows =
-                self.bind(KEPT, span).bind(span.start).bind(span.end.min(*cur)).fetch_all(&mut *connection).await?;
+        for (index, (span, cur)) in spans.iter().zip(found).enumerate() {
+            let Some(range) = lanes::decided(span, *cur) else { continue };
+            let rows = self.bind(KEPT, span).bind(range.start).bind(range.end).fetch_all(&mut *connection).await?;
             for row in rows {
                 kept.push(StoredVerdict {
                     span: index,

@@ -1,0 +1,31 @@
+//! Offsets compared: what a sink still lacks, how far it is afterwards, what the group commits. A lane is the next
+//! offset that its sink needs.
+
+use std::ops::Range;
+
+use crate::sinks::Span;
+
+/// Whether a sink whose lane stands at `lane` still needs what comes from `offset`.
+pub fn is_due(offset: i64, lane: i64) -> bool {
+    offset >= lane
+}
+
+/// Whether a sink lacks records before the batch: its database was restored, and the source has to go back as well.
+pub fn went_back(span: &Span, found: i64) -> bool {
+    found < span.start
+}
+
+/// Where a lane found at `found` stands after the batch; `None` where another attempt has passed its end already.
+pub fn advanced(span: &Span, found: i64) -> Option<i64> {
+    (span.end > found).then_some(span.end)
+}
+
+/// The offsets of the batch that an earlier attempt has decided; `None` where there are none.
+pub fn decided(span: &Span, found: i64) -> Option<Range<i64>> {
+    (found > span.start).then(|| span.start..span.end.min(found))
+}
+
+/// The offset to commit: never below what the group has already.
+pub fn to_commit(span: &Span, kafka_lane: i64) -> i64 {
+    span.end.max(kafka_lane)
+}

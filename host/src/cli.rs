@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod demo;
 mod feed;
+mod flow;
 mod health;
 mod kafka;
 mod modules;
@@ -45,6 +46,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Put records into a topic
     Feed(feed::FeedArgs),
+    /// Move a stopped flow to another place in its topics
+    Flow(flow::FlowArgs),
     /// Ask the running host whether it is ready
     Health(health::HealthArgs),
 }
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Feed(args) => feed::run(args, file),
+        Command::Flow(args) => flow::run(&args, file),
         Command::Health(args) => health::run(&args, file),
     };
     match result {

@@ -6,7 +6,7 @@ pub mod load;
 mod place;
 pub mod properties;
 pub mod report;
-mod start;
+pub mod start;
 pub mod units;
 mod validate;
 mod words;
@@ -35,6 +35,9 @@ pub struct Config {
     /// Directory of the configuration file: what relative paths refer to.
     #[serde(skip)]
     pub base: PathBuf,
+    /// The configuration file, where there is one: for words about commands.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// This process.
@@ -243,6 +246,8 @@ pub struct Flow {
     pub on_error: OnError,
     /// Topic of the dead letters, or `table:NAME` in the first SQL sink by name. Default: `<topic>.dlq`.
     pub dead_letters: Option<String>,
+    /// Stop the flow when nearly everything is refused, instead of dead-lettering a whole topic. Default: true.
+    pub breaker: Option<bool>,
     pub limits: Limits,
     pub batch: Batch,
     /// Settings handed to the modules, read with `vars().get("name")`.

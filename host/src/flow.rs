@@ -1,6 +1,7 @@
 //! A flow at work: what its threads share. The reader (`source`) fills batches, the workers (`runtime`) transform
 //! them, the writer takes them through the stages of `commit`.
 
+pub mod breaker;
 pub mod letters;
 pub mod plan;
 pub mod running;
@@ -9,14 +10,16 @@ pub mod watch;
 pub mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 
 use crate::config::{Delivery, OnError};
 use crate::health::Health;
 use crate::metrics::{ByCode, ByFlow, ByReason, BySink, ByTopic, Metrics};
-use crate::sinks::Sink;
 use crate::sinks::kafka::KafkaSink;
+use crate::sinks::{Sink, SinkError};
 use crate::source::consumer::FlowConsumer;
 use crate::source::ownership::Ownership;
 
@@ -69,9 +72,24 @@ pub struct Shared {
     pub tokio: tokio::runtime::Handle,
     /// As configured, for words about an outage.
     pub brokers: String,
+    /// Set when nothing may be waited for any more.
+    pub abandon: Arc<AtomicBool>,
 }
 
 impl Shared {
+    /// Waits for a sink, unless the host must end first: what the sink was doing is broken off then.
+    pub fn wait_for<T>(&self, work: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
+        let given_up = async {
+            while !self.abandon.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(SinkError::wait("the host stops and does not wait for the sink any longer"))
+        };
+        self.tokio.block_on(async {
+            tokio::select! { done = work => done, broken_off = given_up => broken_off }
+        })
+    }
+
     /// Indices of the SQL sinks and of the document sinks.
     pub fn sinks_by_kind(&self) -> (Vec<usize>, Vec<usize>) {
         (0..self.sinks.len()).partition(|&index| self.sinks[index].is_sql())

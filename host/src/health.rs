@@ -43,6 +43,12 @@ impl Health {
         self.state().problems.insert(key.into(), message.into());
     }
 
+    /// As [`Health::problem`]; tells whether anything else was said of it before.
+    pub fn problem_is_new(&self, key: &str, message: &str) -> bool {
+        let before = self.state().problems.insert(key.into(), message.into());
+        before.as_deref() != Some(message)
+    }
+
     /// The problem of `key` is over.
     pub fn solved(&self, key: &str) {
         self.state().problems.remove(key);

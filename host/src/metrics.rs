@@ -59,6 +59,10 @@ pub struct Metrics {
     pub outputs: Family<BySink, Counter>,
     /// Records between the committed position and the end of the partition.
     pub consumer_lag: Family<ByPartition, Gauge>,
+    /// Offsets that a sink has passed already and that a group moved by another tool goes through again.
+    pub records_suppressed: Family<ByPartition, Counter>,
+    /// Replays for which the modules of then were not at hand.
+    pub replays_with_other_module: Family<ByFlow, Counter>,
     /// Repetitions of a write or commit after an error.
     pub retries: Family<BySink, Counter>,
     /// Batches committed.
@@ -90,6 +94,8 @@ impl Metrics {
             records_dead: Family::default(),
             outputs: Family::default(),
             consumer_lag: Family::default(),
+            records_suppressed: Family::default(),
+            replays_with_other_module: Family::default(),
             retries: Family::default(),
             batches: Family::default(),
             backpressure: Family::default(),
@@ -109,6 +115,10 @@ impl Metrics {
         registry.register("records_dead", "Refused records and outputs, by code", self.records_dead.clone());
         registry.register("outputs", "Outputs written, by sink", self.outputs.clone());
         registry.register("consumer_lag", "Records not yet committed", self.consumer_lag.clone());
+        let suppressed = self.records_suppressed.clone();
+        registry.register("records_suppressed", "Offsets of a group that another tool moved back", suppressed);
+        let replays = self.replays_with_other_module.clone();
+        registry.register("replays_with_other_module", "Replays by other modules than at first", replays);
         registry.register("sink_retries", "Repeated writes and commits", self.retries.clone());
         registry.register("batches", "Batches committed", self.batches.clone());
         registry.register("backpressure_paused", "1 while intake is paused", self.backpressure.clone());

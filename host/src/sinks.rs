@@ -195,6 +195,10 @@ pub trait Sink: Send + Sync {
     /// Writes a batch: all or, after an error, nothing that a repetition would double.
     async fn write(&self, batch: &SinkBatch) -> Result<Written, SinkError>;
 
+    /// For `flow reset`: what is kept for the group moves to `start` of each span, as if nothing behind had been written,
+    /// and verdicts at and behind it are forgotten. Only while no host runs the flow.
+    async fn reset(&self, group: &str, spans: &[Span]) -> Result<(), SinkError>;
+
     /// Writes dead letters as rows of `table`; rows whose `id` is there already are left alone. SQL sinks only.
     async fn write_dead_letters(&self, table: &str, letters: &[dead_letter::DeadLetter]) -> Result<(), SinkError>;
 }

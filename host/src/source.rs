@@ -6,8 +6,11 @@
 //!                         └───► writer ─► in_flight - 1 ─► next seal
 //! ```
 
+pub mod chains;
 pub mod consumer;
 pub mod ffi;
+pub mod group;
+pub mod inspect;
 pub mod open_batch;
 pub mod ownership;
 pub mod reader;

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Time for batches on their way after a stop was asked for; then they are given up.
 const DRAIN: Duration = Duration::from_secs(4);
 /// Time after which the process ends whatever its threads do.
-const LEAVE: Duration = Duration::from_secs(6);
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// Exit codes of the process.
 pub mod exit {
@@ -251,7 +251,9 @@ impl Supervisor {
             flow = %name, modules = %modules.join(" → "), topics = %plan.topics.join(", "), group = %plan.group,
             delivery = ?plan.delivery, "flow starts"
         );
-        self.halted.remove(&name);
+        if self.halted.remove(&name).is_some() {
+            self.process.health.solved(&format!("flow {name}"));
+        }
         match Running::start(plan, sinks, self.process.clone()) {
             Ok(running) => drop(self.flows.insert(name, running)),
             Err(words) => self.tell_refused(BTreeMap::from([(name, words)])),

@@ -3,6 +3,7 @@
 
 pub mod case;
 pub mod guests;
+pub mod hands;
 pub mod host;
 pub mod kafka;
 pub mod mongo;

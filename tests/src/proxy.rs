@@ -1,10 +1,11 @@
 //! A TCP proxy between the host and a database, so that one test can take the database away without hurting another.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Forwards to one address while it is open.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Proxy {
 struct Shared {
     target: String,
     open: AtomicBool,
+    stalled: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -25,8 +27,12 @@ impl Proxy {
     pub fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         let port = listener.local_addr().expect("bound").port();
-        let shared =
-            Arc::new(Shared { target: target.into(), open: AtomicBool::new(true), connections: Mutex::default() });
+        let shared = Arc::new(Shared {
+            target: target.into(),
+            open: AtomicBool::new(true),
+            stalled: AtomicBool::new(false),
+            connections: Mutex::default(),
+        });
         let accepting = shared.clone();
         thread::spawn(move || listener.incoming().flatten().for_each(|stream| accepting.accept(stream)));
         Proxy { port, shared }
@@ -51,7 +57,13 @@ impl Proxy {
         }
     }
 
+    /// Keeps every connection and lets nothing through, as a network that has gone dead.
+    pub fn stall(&self) {
+        self.shared.stalled.store(true, Ordering::SeqCst);
+    }
+
     pub fn restore(&self) {
+        self.shared.stalled.store(false, Ordering::SeqCst);
         self.shared.open.store(true, Ordering::SeqCst);
     }
 }
@@ -61,7 +73,7 @@ impl Shared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accept(&self, inside: TcpStream) {
+    fn accept(self: &Arc<Self>, inside: TcpStream) {
         if !self.open.load(Ordering::SeqCst) {
             return;
         }
@@ -71,17 +83,32 @@ impl Shared {
         }
     }
 
-    fn join(&self, inside: &TcpStream, outside: &TcpStream) -> io::Result<()> {
+    fn join(self: &Arc<Self>, inside: &TcpStream, outside: &TcpStream) -> io::Result<()> {
         for (mut from, mut to) in
             [(inside.try_clone()?, outside.try_clone()?), (outside.try_clone()?, inside.try_clone()?)]
         {
+            let shared = self.clone();
             thread::spawn(move || {
                 // Either way the connection is over; the other direction must notice.
-                io::copy(&mut from, &mut to).ok();
+                shared.copy(&mut from, &mut to).ok();
                 to.shutdown(Shutdown::Both).ok();
             });
         }
         self.connections().extend([inside.try_clone()?, outside.try_clone()?]);
         Ok(())
+    }
+
+    fn copy(&self, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+        let mut bytes = vec![0; 1 << 16];
+        loop {
+            let read = from.read(&mut bytes)?;
+            while self.stalled.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            if read == 0 {
+                return Ok(());
+            }
+            to.write_all(&bytes[..read])?;
+        }
     }
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{Failure, out, tokio_runtime};
 use crate::config::Config;
 use crate::config::load::file_to_read;
+use crate::flow::plan::Plan;
 
 /// Longest wait for a sink's answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,6 +25,11 @@ pub(super) struct CheckArgs {
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// The flows of a configuration that could run, for other commands.
+pub(super) fn plans(config: &Config) -> Result<Vec<Plan>, Failure> {
+    offline::check(config, &mut Lines::default())
 }
 
 /// One line of the result.

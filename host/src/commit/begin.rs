@@ -62,6 +62,29 @@ pub fn begin(known: Known<'_>) -> Result<Beginning, Obstacle> {
     Ok(Beginning { start, kafka_lane: group, passed })
 }
 
+/// What another tool did to the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// The sink, by index of its lane, has what comes before `until` and gets none of it again.
+    Back { sink: usize, until: i64 },
+    /// The sink lacks what comes from `from`, and gets it although the group was moved beyond.
+    Forward { sink: usize, from: i64 },
+    /// No sink tells where the group was.
+    Somewhere,
+}
+
+/// Tells whether the group was moved: its offset does not carry our mark, or a sink is further ahead of it than a crash
+/// can explain.
+pub fn moved(group: i64, marked: bool, lanes: &[i64], plausible_gap: i64) -> Vec<Moved> {
+    let of = |(sink, lane): (usize, &i64)| match lane - group {
+        ahead if ahead > plausible_gap || (ahead > 0 && !marked) => Some(Moved::Back { sink, until: *lane }),
+        ahead if ahead < 0 && !marked => Some(Moved::Forward { sink, from: *lane }),
+        _ => None,
+    };
+    let moved = lanes.iter().enumerate().filter_map(of).collect();
+    if lanes.is_empty() && !marked { vec![Moved::Somewhere] } else { moved }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +98,14 @@ mod tests {
         assert_eq!(begin(8, &[9, 21]), Err(Obstacle::SinkBeyond(1)));
         assert_eq!(begin(21, &[9]), Err(Obstacle::GroupBeyond));
         assert_eq!(group_offset(None, [7, 5].into_iter()), Some(5));
+    }
+
+    #[test]
+    fn an_offset_without_our_mark_was_set_by_somebody_else() {
+        assert_eq!(moved(8, true, &[9, 6], 100), []);
+        assert_eq!(moved(8, true, &[109], 100), [Moved::Back { sink: 0, until: 109 }]);
+        let both = [Moved::Back { sink: 0, until: 9 }, Moved::Forward { sink: 2, from: 6 }];
+        assert_eq!(moved(8, false, &[9, 8, 6], 100), both);
+        assert_eq!(moved(8, false, &[], 100), [Moved::Somewhere]);
     }
 }

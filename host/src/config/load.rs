@@ -30,7 +30,7 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Config, Report> {
         let env = |name: &str| std::env::var(name).ok();
         match file_to_read(path) {
-            Some(path) => Config::read(&path, &env),
+            Some(path) => Config::read(&path, &env).map(|config| Config { file: Some(path), ..config }),
             None => Config::from_env(&env),
         }
     }

@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for Start {
 }
 
 /// Parses the form that is one string.
-fn parse(word: &str) -> Result<Start, String> {
+pub fn parse(word: &str) -> Result<Start, String> {
     match word.split_once(':') {
         None if word == "earliest" => Ok(Start::Earliest),
         None if word == "latest" => Ok(Start::Latest),

@@ -24,6 +24,8 @@ pub struct Plan {
     pub delivery: Delivery,
     pub on_error: OnError,
     pub dead_letters: DeadLetters,
+    /// Stop when nearly everything is refused.
+    pub breaker: bool,
     /// Names of the sinks that it may write: SQL sinks by name, then document sinks by name. Kafka is not among them.
     pub sinks: Vec<String>,
     /// Every destination that it may write.
@@ -86,6 +88,7 @@ pub fn plan(
         delivery: flow.delivery.unwrap_or(default),
         on_error: flow.on_error,
         dead_letters,
+        breaker: flow.breaker.unwrap_or(true),
         records: batch_records(config, flow, &sinks),
         sinks,
         targets,

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tracing::{info, warn};
 
+use super::breaker::Breaker;
 use super::plan::Plan;
 use super::stages::Stages;
 use super::writer::{self, Silence, Writer};
@@ -17,10 +17,12 @@ use crate::config::{Config, Delivery};
 use crate::health::{Beat, Health};
 use crate::metrics::{ByFlow, ByPartition, Metrics};
 use crate::router::KAFKA;
-use crate::runtime::{Chain, Pool};
+use crate::runtime::Pool;
 use crate::sinks::kafka::{KafkaSink, Settings};
 use crate::sinks::{Sink, SinkError, Span, backoff};
+use crate::source::chains::Chains;
 use crate::source::consumer::{Context, FlowConsumer};
+use crate::source::inspect::CommandLine;
 use crate::source::open_batch::{Bounds, OpenBatch};
 use crate::source::ownership::Ownership;
 use crate::source::reader::{self, Reader};
@@ -60,7 +62,7 @@ pub enum End {
 /// A flow that was started.
 pub struct Running {
     pub plan: Mutex<Arc<Plan>>,
-    chain: Arc<ArcSwap<Chain>>,
+    chains: Arc<Chains>,
     sinks: Vec<Arc<dyn Sink>>,
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
@@ -73,7 +75,7 @@ impl Running {
     pub fn start(plan: Plan, sinks: Vec<Arc<dyn Sink>>, process: Process) -> Result<Running, String> {
         let plan = Arc::new(plan);
         let running = Running {
-            chain: Arc::new(ArcSwap::new(plan.chain.clone())),
+            chains: Arc::new(Chains::new(plan.chain.clone())),
             plan: Mutex::new(plan.clone()),
             sinks: sinks.clone(),
             stop: Arc::default(),
@@ -98,14 +100,14 @@ impl Running {
         let plan = Arc::new(plan);
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.clone();
         let current = Arc::downgrade(&plan);
-        let (chain, sinks, stop, process) =
-            (self.chain.clone(), self.sinks.clone(), self.stop.clone(), self.process.clone());
+        let (chains, sinks, stop, process) =
+            (self.chains.clone(), self.sinks.clone(), self.stop.clone(), self.process.clone());
         // The plan in `self.plan` is the only strong one beside this thread's: a later swap or the end drops it.
         std::thread::spawn(move || {
             let key = format!("flow {} swap", plan.name);
             let overtaken = || current.strong_count() < 2 || stop.load(Ordering::Relaxed);
             if prepare(&plan, &sinks, &process, &key, &overtaken) {
-                chain.store(plan.chain.clone());
+                chains.swap(plan.chain.clone());
                 info!(flow = %plan.name, digest = %plan.chain.digest, "modules in place for the next batch");
             }
         });
@@ -142,7 +144,7 @@ struct Parts {
     plan: Arc<Plan>,
     shared: Arc<Shared>,
     rebalances: crossbeam_channel::Receiver<crate::source::consumer::Rebalance>,
-    chain: Arc<ArcSwap<Chain>>,
+    chains: Arc<Chains>,
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
     process: Process,
@@ -180,12 +182,13 @@ impl Parts {
             health: process.health.clone(),
             tokio: process.tokio.clone(),
             brokers: kafka.brokers.clone(),
+            abandon: running.abandon.clone(),
         };
         Ok(Parts {
             plan: plan.clone(),
             shared: Arc::new(shared),
             rebalances,
-            chain: running.chain.clone(),
+            chains: running.chains.clone(),
             stop: running.stop.clone(),
             abandon: running.abandon.clone(),
             process: process.clone(),
@@ -213,6 +216,7 @@ impl Parts {
             abandon: self.abandon.clone(),
             stages: Stages::default(),
             silence: Silence::default(),
+            breaker: Breaker::new(self.plan.breaker),
         };
         let writer = self.spawn_writer(writer);
         let reader = self.reader(sealed_tx, requests);
@@ -281,6 +285,15 @@ impl Parts {
             lanes: Arc::new(StoredLanes(self.shared.clone())),
             start: self.plan.start.clone(),
             plausible_gap: 4 * self.plan.records as i64,
+            group: self.plan.group.clone(),
+            command: CommandLine {
+                flow: self.plan.name.clone(),
+                file: self.process.config.file.clone(),
+                brokers: self.shared.brokers.clone(),
+            },
+            transaction_patience: 2 * transaction_timeout(&self.process.config),
+            metrics: self.process.metrics.clone(),
+            seen: Mutex::default(),
         };
         Reader {
             flow: self.plan.name.clone(),
@@ -289,7 +302,7 @@ impl Parts {
             rebalances: self.rebalances.clone(),
             requests,
             resolver: Arc::new(resolver),
-            chain: self.chain.clone(),
+            chains: self.chains.clone(),
             pool: self.process.pool.clone(),
             open: OpenBatch::new(Bounds { records: self.plan.records, bytes: self.plan.bytes }),
             sealed,
@@ -297,6 +310,7 @@ impl Parts {
             health: self.process.health.clone(),
             on_lag: lag_gauge(&self.plan.name, &self.process.metrics),
             on_pause: pause_gauge(&self.plan.name, &self.process.metrics),
+            on_other_module: replay_counter(&self.plan.name, &self.process.metrics),
             stop: self.stop.clone(),
             once: self.process.once,
         }
@@ -325,7 +339,7 @@ fn prepare(plan: &Plan, sinks: &[Arc<dyn Sink>], process: &Process, key: &str, s
     'again: while !stopped() {
         for sink in sinks {
             let targets: Vec<_> = plan.targets.iter().filter(|target| target.sink == sink.name()).cloned().collect();
-            if let Err(error) = process.tokio.block_on(sink.prepare(&targets)) {
+            if let Err(error) = block_on_unless(&process.tokio, stopped, sink.prepare(&targets)) {
                 attempt += 1;
                 warn!(flow = %plan.name, sink = sink.name(), "{error}");
                 process.health.problem(key, error.to_string());
@@ -338,6 +352,23 @@ fn prepare(plan: &Plan, sinks: &[Arc<dyn Sink>], process: &Process, key: &str, s
     }
     process.health.solved(key);
     false
+}
+
+/// Waits for a sink until a stop is asked for.
+fn block_on_unless(
+    tokio: &tokio::runtime::Handle,
+    stopped: &dyn Fn() -> bool,
+    work: impl Future<Output = Result<(), SinkError>>,
+) -> Result<(), SinkError> {
+    let told = async {
+        while !stopped() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(SinkError::wait("the flow stops and does not wait for the sink any longer"))
+    };
+    tokio.block_on(async {
+        tokio::select! { done = work => done, broken_off = told => broken_off }
+    })
 }
 
 /// Sleeps in short steps, so that a stop is noticed.
@@ -392,6 +423,20 @@ fn lag_gauge(flow: &str, metrics: &Arc<Metrics>) -> reader::TellLag {
                 metrics.consumer_lag.remove(&labels);
             }
         }
+    })
+}
+
+/// How long a transaction of ours may be open: others are not expected to take longer than twice that.
+fn transaction_timeout(config: &Config) -> Duration {
+    let settings = crate::config::properties::producer(&config.kafka);
+    let millis = settings.get("transaction.timeout.ms").and_then(|ms| ms.parse().ok()).unwrap_or(15_000);
+    Duration::from_millis(millis)
+}
+
+fn replay_counter(flow: &str, metrics: &Arc<Metrics>) -> Box<dyn Fn() + Send> {
+    let counter = metrics.replays_with_other_module.get_or_create(&ByFlow { flow: flow.to_owned() }).clone();
+    Box::new(move || {
+        counter.inc();
     })
 }
 

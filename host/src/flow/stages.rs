@@ -99,7 +99,9 @@ impl Batch {
     /// The offset to commit per span: never below what the group already has.
     fn commits(&self) -> impl Iterator<Item = (&SealedSpan, i64, CommitMark)> {
         self.spans.iter().map(|sealed| {
-            let mark = CommitMark { born: sealed.born, digest: sealed.span.digest.to_string() };
+            let span = &sealed.span;
+            let digest = span.digest.to_string();
+            let mark = CommitMark { born: sealed.born, topic_id: span.topic_id.clone(), digest };
             (sealed, lanes::to_commit(&sealed.span, sealed.kafka_lane), mark)
         })
     }
@@ -145,7 +147,7 @@ impl Stages {
         if needs_progress && is_told(to_write.journal) {
             to_write.verdicts = batch.decisions.all().to_vec();
         }
-        match shared.tokio.block_on(sink.write(to_write)) {
+        match shared.wait_for(sink.write(to_write)) {
             Ok(written) => {
                 self.solved(shared, sink.name());
                 shared.written(sink.name()).inc_by(written.outputs);
@@ -287,7 +289,7 @@ impl Stages {
         let Some(sink) = shared.sinks.iter().find(|sink| sink.is_sql()).filter(|_| !letters.is_empty()) else {
             return Event::Done;
         };
-        match shared.tokio.block_on(sink.write_dead_letters(table, &letters)) {
+        match shared.wait_for(sink.write_dead_letters(table, &letters)) {
             Ok(()) => {
                 self.solved(shared, sink.name());
                 Event::Done

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{error, info, warn};
 
 use super::Shared;
+use super::breaker::Breaker;
 use super::stages::{Batch, Stages};
 use crate::commit::{Abandon, Action, Commit, Event, Stage, decisions, epochs};
 use crate::config::OnError;
@@ -37,6 +38,7 @@ pub struct Writer {
     pub abandon: Arc<AtomicBool>,
     pub stages: Stages,
     pub silence: Silence,
+    pub breaker: Breaker,
 }
 
 /// Why the writer ended.
@@ -92,6 +94,9 @@ impl Writer {
         routed.cut_at_stops(&mut cut);
         spans.iter_mut().zip(cut).for_each(|(sealed, span)| sealed.span = span);
         let tally = Tally::of(&routed, records);
+        if let Some(reason) = self.breaker.judge(&sealed.chain.digest, tally.records, &routed.verdicts) {
+            return Outcome::Stop(reason);
+        }
         let mut batch = Batch::new(&self.shared, sealed, spans, routed);
         match (self.drive(&mut batch, beat), stop) {
             (Outcome::Through, Some(reason)) => Outcome::Stop(reason),
@@ -260,6 +265,7 @@ impl Writer {
         for (reason, count) in &tally.filtered {
             shared.filtered(reason).inc_by(*count);
         }
+        self.breaker.add_refused(batch.decisions.all());
         for verdict in batch.decisions.all() {
             match shared.on_error {
                 OnError::Skip => shared.filtered(verdict.code.as_str()).inc(),

@@ -1,11 +1,13 @@
 //! Documents into MongoDB. A document's `_id` is the author's or the source id, so that a repetition of a batch doubles
-//! nothing: no transaction is needed, and no progress is kept. Only a document that the server refuses for what is in
+//! nothing: no transaction is needed, and no progress is kept. What a late writer could undo is guarded. Only a document that the server refuses for what is in
 //! it is refused; an outage is waited out.
 
 mod bson;
 mod command;
 mod document;
 mod errors;
+mod guard;
+mod isolate;
 mod json;
 mod plan;
 mod server;
@@ -96,7 +98,11 @@ impl Sink for MongoDb {
         if batch.strict && !plan.refused.is_empty() {
             return Ok(Written { refused: plan.refused, ..Written::default() });
         }
-        Write { server: &self.server, limiter: &self.limiter }.carry_out(plan).await
+        Write { server: &self.server, limiter: &self.limiter, batch }.carry_out(plan).await
+    }
+
+    async fn reset(&self, group: &str, spans: &[Span]) -> Result<(), SinkError> {
+        guard::reset(&self.server, group, spans).await
     }
 
     async fn write_dead_letters(&self, table: &str, _: &[DeadLetter]) -> Result<(), SinkError> {

@@ -121,6 +121,14 @@ impl Sink for Postgres {
         Write { sink: self, batch, destinations: Destinations::of(batch) }.run().await
     }
 
+    async fn reset(&self, group: &str, spans: &[Span]) -> Result<(), SinkError> {
+        let mut session = self.session().await?;
+        let owner = Owner { group, sink: &self.name };
+        owner.reset(&mut session, spans).await.map_err(|e| e.sink_error(&self.doing("reset its progress")))?;
+        self.connections.put(session);
+        Ok(())
+    }
+
     async fn write_dead_letters(&self, table: &str, letters: &[DeadLetter]) -> Result<(), SinkError> {
         let name = usable(table).map_err(SinkError::operator)?;
         let doing = |e: errors::Failure| e.sink_error(&self.doing(&format!("write dead letters to table {name}")));

@@ -129,6 +129,15 @@ impl Sink for Sqlite {
         Ok(written)
     }
 
+    async fn reset(&self, group: &str, spans: &[Span]) -> Result<(), SinkError> {
+        let mut slot = self.connection.lock().await;
+        let mut connection = self.connect(slot.take()).await?;
+        let reset = Owner { group, sink: &self.name }.reset(&mut connection, spans).await;
+        reset.map_err(|e| e.sink_error(&self.doing("reset its progress")))?;
+        *slot = Some(connection);
+        Ok(())
+    }
+
     async fn write_dead_letters(&self, table: &str, letters: &[DeadLetter]) -> Result<(), SinkError> {
         check_name(table).map_err(SinkError::operator)?;
         let mut slot = self.connection.lock().await;

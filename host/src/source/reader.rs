@@ -1,23 +1,27 @@
 //! The source's thread: polls, fills the open batch, seals it, pauses when the writer is behind, and moves partitions
 //! to where they begin. A batch is sealed as soon as the one before is committed, or when it is full.
 
+mod begin;
+mod end;
+mod lookout;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
-use rdkafka::consumer::{CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use rdkafka::{Offset, TopicPartitionList};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
-use super::consumer::{FlowConsumer, Rebalance, list, to_list};
+use self::lookout::Lookout;
+use super::chains::Chains;
+use super::consumer::{FlowConsumer, Rebalance, to_list};
 use super::open_batch::{Incoming, OpenBatch, Origin};
 use super::ownership::Ownership;
-use super::resolve::{Answer, CommitMark, Resolver, add_marked};
-use super::{Partition, Sealed, ffi};
+use super::resolve::{Answer, Replay, Resolver};
+use super::{Partition, Sealed, SealedSpan};
 use crate::failpoint;
 use crate::health::{Beat, Health};
 use crate::runtime::{Chain, Job, Pool};
@@ -55,7 +59,7 @@ pub struct Reader {
     pub rebalances: Receiver<Rebalance>,
     pub requests: Receiver<Request>,
     pub resolver: Arc<Resolver>,
-    pub chain: Arc<ArcSwap<Chain>>,
+    pub chains: Arc<Chains>,
     pub pool: Arc<Pool>,
     pub open: OpenBatch,
     pub sealed: Sender<Sealed>,
@@ -64,6 +68,8 @@ pub struct Reader {
     pub health: Arc<Health>,
     pub on_lag: TellLag,
     pub on_pause: Box<dyn Fn(bool) + Send>,
+    /// Told of each replay for which the modules of then are not at hand.
+    pub on_other_module: Box<dyn Fn() + Send>,
     /// Set to end the thread.
     pub stop: Arc<std::sync::atomic::AtomicBool>,
     /// End when everything that was there at the first assignment is committed.
@@ -109,6 +115,8 @@ struct Reading {
     target: i64,
     /// When the consumer said that there is nothing more.
     at_end: Option<Instant>,
+    /// What other modules may have made already.
+    replay: Option<Replay>,
 }
 
 /// The loop's own state.
@@ -124,6 +132,7 @@ struct Loop {
     assigned_once: bool,
     started: Instant,
     lag_told: Instant,
+    lookout: Lookout,
 }
 
 type Answers = (Vec<(Partition, u64)>, Result<Vec<Answer>, String>);
@@ -143,6 +152,7 @@ impl Reader {
             assigned_once: false,
             started: now,
             lag_told: now,
+            lookout: Lookout::default(),
         };
         let end = looped.run(beat);
         looped.close(beat);
@@ -163,6 +173,7 @@ impl Loop {
             self.take_events();
             self.seal_or_hold();
             self.tell_lag();
+            self.look_out();
             if self.reader.once && self.is_done() {
                 return Ok(End::Done);
             }
@@ -200,6 +211,7 @@ impl Loop {
             }
             (self.reader.on_lag)(&(topic.clone(), *number), None);
             self.reader.health.solved(&problem_key(&self.reader.flow, topic, *number));
+            self.forget_held(&(topic.clone(), *number));
         }
         let ownership = &self.reader.ownership;
         self.reader.open.retain(|partition, epoch| ownership.holds(partition, epoch));
@@ -219,118 +231,6 @@ impl Loop {
         self.reader.open.retain(|partition, epoch| ownership.holds(partition, epoch));
     }
 
-    /// Asks, on a thread of its own, where parked partitions begin.
-    fn resolve(&mut self) {
-        if self.resolving || Instant::now() < self.resolve_after {
-            return;
-        }
-        let parked = self.slots.values().flat_map(HashMap::values).filter(|s| matches!(s.state, State::Resolving));
-        let asked: Vec<(Partition, u64)> = parked.map(|slot| (slot.partition.clone(), slot.epoch)).collect();
-        if asked.is_empty() {
-            return;
-        }
-        self.resolving = true;
-        let (resolver, answers) = (self.reader.resolver.clone(), self.answers.0.clone());
-        std::thread::spawn(move || {
-            let names: Vec<Partition> = asked.iter().map(|(partition, _)| partition.clone()).collect();
-            let found = resolver.resolve(&names);
-            // Nobody waits where the flow has ended meanwhile.
-            drop(resolver);
-            drop(answers.send((asked, found)));
-        });
-    }
-
-    fn take_answers(&mut self, asked: &[(Partition, u64)], answers: Result<Vec<Answer>, String>) {
-        let key = format!("flow {} start", self.reader.flow);
-        let answers = match answers {
-            Ok(answers) => answers,
-            Err(cause) => {
-                self.reader.health.problem(&key, &cause);
-                warn!(flow = %self.reader.flow, "{cause}; asked again in a moment");
-                self.resolve_after = Instant::now() + RESOLVE_AGAIN;
-                return;
-            }
-        };
-        self.reader.health.solved(&key);
-        failpoint::step("assign.resolved");
-        if let Err(cause) = self.commit_first(asked, &answers) {
-            debug!(flow = %self.reader.flow, "{cause}; tried again in a moment");
-            self.resolve_after = Instant::now() + RESOLVE_AGAIN;
-            return;
-        }
-        for ((partition, answer), (_, epoch)) in answers.into_iter().zip(asked) {
-            if !self.reader.ownership.holds(&partition, *epoch) {
-                continue;
-            }
-            if let Err(cause) = self.begin(&partition, *epoch, answer) {
-                debug!(flow = %self.reader.flow, "{cause}; tried again in a moment");
-                self.resolve_after = Instant::now() + Duration::from_millis(20);
-            }
-        }
-    }
-
-    /// Commits where partitions begin that the group has no offset for. On this thread no partition can be handed over
-    /// meanwhile: a commit from elsewhere could put the next owner's offset back.
-    fn commit_first(&self, asked: &[(Partition, u64)], answers: &[Answer]) -> Result<(), String> {
-        let mut list = TopicPartitionList::new();
-        for ((partition, answer), (_, epoch)) in answers.iter().zip(asked) {
-            let Ok(begin) = answer else { continue };
-            if begin.first && self.reader.ownership.holds(partition, *epoch) {
-                let mark = CommitMark { born: begin.born, digest: String::new() };
-                add_marked(&mut list, partition, begin.kafka_lane, &mark)?;
-            }
-        }
-        if list.count() == 0 {
-            return Ok(());
-        }
-        let committed = self.reader.consumer.commit(&list, CommitMode::Sync);
-        committed.map_err(|cause| format!("could not commit the first offsets of the consumer group: {cause}"))
-    }
-
-    /// Moves a partition to its beginning and lets it go.
-    fn begin(
-        &mut self,
-        partition: &Partition,
-        epoch: u64,
-        answer: Result<super::resolve::Begin, String>,
-    ) -> Result<(), String> {
-        let (topic, number) = partition;
-        let Some(slot) = self.slots.get_mut(topic).and_then(|slots| slots.get_mut(number)) else { return Ok(()) };
-        let begin = match answer {
-            Ok(begin) => begin,
-            Err(words) => {
-                error!(flow = %self.reader.flow, "partition stopped: {words}");
-                self.reader.health.problem(&problem_key(&self.reader.flow, topic, *number), words);
-                slot.state = State::Stopped;
-                return Ok(());
-            }
-        };
-        let mut place = TopicPartitionList::new();
-        place.add_partition_offset(topic, *number, Offset::Offset(begin.start)).map_err(|e| e.to_string())?;
-        let moved = self.reader.consumer.seek_partitions(place, Duration::from_secs(5)).map_err(|e| e.to_string())?;
-        for element in moved.elements() {
-            element.error().map_err(|cause| format!("could not move {topic}/{number} to its beginning: {cause}"))?;
-        }
-        info!(flow = %self.reader.flow, partition = %format!("{topic}/{number}"), offset = begin.start, "reading");
-        self.reader.ownership.commit(partition, epoch, begin.start);
-        slot.epoch = epoch;
-        slot.state = State::Reading(Reading {
-            topic_id: begin.topic_id,
-            kafka_lane: begin.kafka_lane,
-            passed: begin.passed,
-            born: begin.born,
-            next: begin.start,
-            sealed: begin.start,
-            target: begin.end,
-            at_end: None,
-        });
-        if !self.paused {
-            self.reader.consumer.resume(&to_list([partition].into_iter())).map_err(|e| e.to_string())?;
-        }
-        failpoint::step("assign.begun");
-        Ok(())
-    }
-
     /// Takes what the consumer has, until the batch is full or there is nothing more at the moment.
     fn fill(&mut self) -> Result<(), String> {
         let mut patience = match (self.reader.open.is_empty(), self.room()) {
@@ -347,8 +247,7 @@ impl Loop {
                 Err(KafkaError::MessageConsumptionFatal(cause)) => {
                     return Err(format!("flow {}: the Kafka client failed for good: {cause}", self.reader.flow));
                 }
-                // librdkafka goes on by itself; what needs a person shows as a topic that is not there.
-                Err(cause) => debug!(flow = %self.reader.flow, "{cause}"),
+                Err(cause) => self.take_complaint(&cause),
             }
             if self.reader.open.is_full() {
                 break;
@@ -364,10 +263,20 @@ impl Loop {
         match self.paused.then(|| consumer.poll(BUSY_POLL * 5)).flatten() {
             // It was on its way when we paused: handed out once, so it has to be taken.
             Some(Ok(message)) => self.take(&message),
-            Some(Err(cause)) => debug!(flow = %self.reader.flow, "{cause}"),
+            Some(Err(cause)) => self.take_complaint(&cause),
             None => {}
         }
         Ok(())
+    }
+
+    /// librdkafka goes on by itself, except where an offset is not in the log any more.
+    fn take_complaint(&mut self, cause: &KafkaError) {
+        use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange, UnknownTopicOrPartition};
+        debug!(flow = %self.reader.flow, "{cause}");
+        let code = cause.rdkafka_error_code();
+        if code.is_some_and(|code| [AutoOffsetReset, OffsetOutOfRange, UnknownTopicOrPartition].contains(&code)) {
+            self.alarm();
+        }
     }
 
     fn take(&mut self, message: &BorrowedMessage<'_>) {
@@ -433,8 +342,9 @@ impl Loop {
     }
 
     fn seal(&mut self) {
-        let chain = self.reader.chain.load_full();
-        let (spans, slices) = self.reader.open.seal(&chain.digest);
+        let chain = self.reader.chains.current();
+        let (mut spans, slices) = self.reader.open.seal(&chain.digest);
+        let chain = self.as_then(&mut spans, chain);
         for sealed in &spans {
             let slot = self.slots.get_mut(&sealed.span.topic).and_then(|s| s.get_mut(&sealed.span.partition));
             if let Some(State::Reading(reading)) = slot.map(|slot| &mut slot.state) {
@@ -455,6 +365,22 @@ impl Loop {
         drop(self.reader.sealed.send(sealed));
     }
 
+    /// The modules for a batch: where it repeats what a sink has from earlier ones that are still at hand, those.
+    fn as_then(&self, spans: &mut [SealedSpan], current: Arc<Chain>) -> Arc<Chain> {
+        let then = spans.iter().find_map(|sealed| {
+            let slot = self.slots.get(&sealed.span.topic)?.get(&sealed.span.partition)?;
+            let State::Reading(reading) = &slot.state else { return None };
+            self.reader.chains.with_digest(reading.replays(sealed.span.start)?)
+        });
+        match then {
+            Some(then) if then.digest != current.digest => {
+                spans.iter_mut().for_each(|sealed| sealed.span.digest = then.digest.clone());
+                then
+            }
+            _ => current,
+        }
+    }
+
     fn pause(&mut self, pause: bool) {
         if pause == self.paused {
             return;
@@ -470,54 +396,6 @@ impl Loop {
                 debug!(flow = %self.reader.flow, pause, "back-pressure");
             }
             Err(cause) => warn!(flow = %self.reader.flow, "could not pause or resume: {cause}"),
-        }
-    }
-
-    fn tell_lag(&mut self) {
-        if self.lag_told.elapsed() < Duration::from_secs(1) {
-            return;
-        }
-        self.lag_told = Instant::now();
-        for slot in self.slots.values().flat_map(HashMap::values) {
-            let State::Reading(reading) = &slot.state else { continue };
-            let ends = ffi::cached_watermarks(self.reader.consumer.client(), &slot.partition.0, slot.partition.1);
-            let end = ends.map_or(reading.target, |(_, high)| high);
-            let committed = self.reader.ownership.committed(&slot.partition).unwrap_or(reading.sealed);
-            (self.reader.on_lag)(&slot.partition, Some((end - committed).max(0)));
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        let assigned = self.assigned_once || self.started.elapsed() > NOTHING_ASSIGNED;
-        // The end may lie behind transaction markers, which are never delivered. With several topics the client's
-        // word for it does not say which of them it means, so quiet has to confirm it.
-        let quiet = if self.slots.len() > 1 { QUIET } else { Duration::ZERO };
-        let at_end = |reading: &Reading| reading.at_end.is_some_and(|since| since.elapsed() >= quiet);
-        let done = |slot: &Slot| match &slot.state {
-            State::Reading(reading) => reading.next >= reading.target || at_end(reading),
-            State::Stopped => true,
-            State::Resolving => false,
-        };
-        assigned
-            && self.reader.open.is_empty()
-            && self.reader.ownership.in_flight() == 0
-            && self.slots.values().flat_map(HashMap::values).all(done)
-    }
-
-    /// Leaves the group, waiting for it at most a moment: what is not committed is read again by the next owner.
-    fn close(&mut self, beat: &Beat) {
-        let consumer = &self.reader.consumer;
-        let names: Vec<Partition> =
-            self.slots.values().flat_map(HashMap::values).map(|slot| slot.partition.clone()).collect();
-        debug!(flow = %self.reader.flow, partitions = %list(names.iter()), "leaving the group");
-        if let Err(cause) = consumer.close_queue() {
-            warn!(flow = %self.reader.flow, "could not leave the consumer group: {cause}");
-            return;
-        }
-        let deadline = Instant::now() + CLOSE;
-        while !consumer.closed() && Instant::now() < deadline {
-            beat.tick();
-            drop(consumer.poll(Duration::from_millis(20)));
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -12,9 +12,11 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
 use super::consumer::{FlowConsumer, list, to_list};
+use super::inspect::{CommandLine, is_other};
 use super::{Lanes, Partition, topics};
-use crate::commit::begin::{self, Known, Obstacle};
+use crate::commit::begin::{self, Known};
 use crate::config::Start;
+use crate::metrics::Metrics;
 use crate::sinks::{Lane, Span};
 
 /// Time for one question to the cluster.
@@ -28,6 +30,13 @@ pub struct Resolver {
     pub start: Start,
     /// More than this between the group's offset and a sink's progress is not the trace of a crash.
     pub plausible_gap: i64,
+    pub group: Arc<str>,
+    pub command: CommandLine,
+    /// A transaction that is open for longer is not going to be ended.
+    pub transaction_patience: Duration,
+    pub metrics: Arc<Metrics>,
+    /// Ids of topics as they were seen last.
+    pub seen: Mutex<HashMap<Arc<str>, Arc<str>>>,
 }
 
 /// Where a partition begins.
@@ -46,30 +55,45 @@ pub struct Begin {
     /// The group has no offset here yet: it gets one before the first record is read, so that a record that arrives
     /// now is not skipped after a restart.
     pub first: bool,
+    /// Records that a sink or a topic has already.
+    pub replay: Option<Replay>,
 }
 
-/// What commits carry in their metadata: `v1;born=12;digest=0123456789abcdef`.
+/// Records that were processed before, and by which modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The first offset that was not.
+    pub until: i64,
+    /// Whole, or shortened as commits carry it.
+    pub digest: String,
+}
+
+/// What commits carry in their metadata: `v1;born=12;id=bbDSKd4ZTXuHWPi6XgjdPQ;digest=0123456789abcdef`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitMark {
     /// Partitions that the topic had when the group came into being.
     pub born: i32,
+    /// The topic's id: an offset says nothing about a topic that was created again. Empty where there are no ids.
+    pub topic_id: Arc<str>,
     /// Of the modules that made the batch, shortened.
     pub digest: String,
 }
 
 impl CommitMark {
     pub fn parse(text: &str) -> Option<Self> {
-        let mut fields = text.strip_prefix("v1;")?.split(';').filter_map(|field| field.split_once('='));
+        let fields = text.strip_prefix("v1;")?.split(';').filter_map(|field| field.split_once('='));
         let born = fields.clone().find(|(name, _)| *name == "born")?.1.parse().ok()?;
-        let digest = fields.find(|(name, _)| *name == "digest").map_or_else(String::new, |(_, value)| value.into());
-        Some(CommitMark { born, digest })
+        let field = |wanted| fields.clone().find(|(name, _)| *name == wanted).map_or("", |(_, value)| value);
+        Some(CommitMark { born, topic_id: field("id").into(), digest: field("digest").into() })
     }
 }
 
 impl fmt::Display for CommitMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let short: Vec<&str> = self.digest.split('+').map(|digest| digest.get(..16).unwrap_or(digest)).collect();
-        write!(f, "v1;born={};digest={}", self.born, short.join("+"))
+        // The brokers take 4,096 bytes: no more than sixteen modules of a chain are named.
+        let short = short.get(..16).unwrap_or(&short).join("+");
+        write!(f, "v1;born={};id={};digest={short}", self.born, self.topic_id)
     }
 }
 
@@ -106,24 +130,42 @@ impl Resolver {
         for (index, partition) in partitions.iter().enumerate() {
             let stored: Vec<(&str, &Lane)> =
                 lanes.iter().filter_map(|(sink, lanes)| Some((sink.as_str(), lanes[index].as_ref()?))).collect();
-            let committed = committed[index].as_ref();
-            let born = match committed.and_then(|(_, mark)| CommitMark::parse(mark)) {
-                Some(mark) => mark.born,
-                None => self.born(&partition.0)?,
-            };
-            let known = begin::group_offset(
-                committed.map(|(offset, _)| *offset),
-                stored.iter().map(|(_, lane)| lane.next_offset),
-            );
-            let group = match known {
-                Some(offset) => offset,
-                None => self.first(partition, born)?,
-            };
-            let begin = self.begin(partition, &spans[index], group, &stored)?;
-            let first = committed.is_none();
-            answers.push((partition.clone(), begin.map(|begin| Begin { born, first, ..begin })));
+            let found = committed[index].as_ref().map(|(offset, mark)| (*offset, CommitMark::parse(mark)));
+            let answer = self.answer(partition, &spans[index], found, &stored)?;
+            answers.push((partition.clone(), answer));
         }
         Ok(answers)
+    }
+
+    fn answer(
+        &self,
+        partition: &Partition,
+        span: &Span,
+        committed: Option<(i64, Option<CommitMark>)>,
+        stored: &[(&str, &Lane)],
+    ) -> Result<Result<Begin, String>, String> {
+        let (offset, mark) = committed.clone().unzip();
+        let (marked, mark) = (committed.is_none() || mark.as_ref().is_some_and(Option::is_some), mark.flatten());
+        if let (Some(offset), Some(mark)) = (offset, &mark)
+            && is_other(&span.topic_id, &mark.topic_id)
+        {
+            return Ok(Err(self.recreated(partition, offset)));
+        }
+        let born = match &mark {
+            Some(mark) => mark.born,
+            None => self.born(&partition.0)?,
+        };
+        let recreated = self.is_recreated(span);
+        let group = match begin::group_offset(offset, stored.iter().map(|(_, lane)| lane.next_offset)) {
+            Some(offset) => offset,
+            // Everything in it is new, whatever was to be skipped of the old one.
+            None if recreated => self.low(partition)?,
+            None => self.first(partition, born)?,
+        };
+        let digest = mark.map_or_else(String::new, |mark| mark.digest);
+        let begin = self.begin(partition, span, (group, marked), &digest, stored)?;
+        let first = offset.is_none();
+        Ok(begin.map(|begin| Begin { born, first, ..begin }))
     }
 
     /// Compares the group's offset with the sinks' progress and with what the log still holds.
@@ -131,7 +173,8 @@ impl Resolver {
         &self,
         partition: &Partition,
         span: &Span,
-        group: i64,
+        (group, marked): (i64, bool),
+        digest: &str,
         stored: &[(&str, &Lane)],
     ) -> Result<Result<Begin, String>, String> {
         let (topic, number) = partition;
@@ -142,19 +185,27 @@ impl Resolver {
         let lanes: Vec<i64> = stored.iter().map(|(_, lane)| lane.next_offset).collect();
         let beginning = match begin::begin(Known { group, lanes: &lanes, low, end }) {
             Ok(beginning) => beginning,
-            Err(obstacle) => return Ok(Err(words(obstacle, partition, group, stored, (low, end)))),
+            Err(obstacle) => return Ok(Err(self.words(obstacle, partition, group, stored, (low, end)))),
         };
-        for (sink, lane) in stored {
-            if lane.next_offset - group > self.plausible_gap {
-                warn!(
-                    flow = %self.flow, partition = %format!("{topic}/{number}"), sink,
-                    "the consumer group is at {group}, but the sink has progress {}: another tool moved the group; \
-                     records in between are not written to this sink again", lane.next_offset
-                );
-            }
-        }
+        let moved = begin::moved(group, marked, &lanes, self.plausible_gap);
+        self.tell_moved(partition, group, stored, &moved);
         let begin::Beginning { start, kafka_lane, passed } = beginning;
-        Ok(Ok(Begin { topic_id: span.topic_id.clone(), start, kafka_lane, passed, end, born: 0, first: false }))
+        let replay = replay(start, kafka_lane, digest, stored);
+        let topic_id = span.topic_id.clone();
+        Ok(Ok(Begin { topic_id, start, kafka_lane, passed, end, born: 0, first: false, replay }))
+    }
+
+    /// Whether the topic is another one than this process has read under its name; notes the one that is there now.
+    fn is_recreated(&self, span: &Span) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let recreated = seen.get(&span.topic).is_some_and(|before| is_other(&span.topic_id, before));
+        if !recreated {
+            // Kept as it was for the topic's other partitions, which are asked for one after the other.
+            seen.entry(span.topic.clone()).or_insert_with(|| span.topic_id.clone());
+        } else {
+            warn!(flow = %self.flow, "topic {} was deleted and created again; it is read from its beginning", span.topic);
+        }
+        recreated
     }
 
     /// Where a partition without an offset begins. `start` holds for those that were there when the group came into
@@ -179,6 +230,11 @@ impl Resolver {
                 }
             }
         }
+    }
+
+    fn low(&self, (topic, number): &Partition) -> Result<i64, String> {
+        let ends = self.consumer.fetch_watermarks(topic, *number, PATIENCE);
+        ends.map(|(low, _)| low).map_err(|cause| format!("could not read the ends of {topic}/{number}: {cause}"))
     }
 
     /// How many partitions the topic had when the group came into being: its commits carry the number. A group that
@@ -218,29 +274,11 @@ pub fn committed(consumer: &FlowConsumer, partitions: &[Partition]) -> Result<Ve
     Ok(partitions.iter().map(offset).collect())
 }
 
-/// Why a partition is not read, and what to do.
-fn words(
-    obstacle: Obstacle,
-    (topic, number): &Partition,
-    group: i64,
-    stored: &[(&str, &Lane)],
-    (low, end): (i64, i64),
-) -> String {
-    match obstacle {
-        Obstacle::Deleted(start) => format!(
-            "{topic}/{number} is to be read from offset {start}, but retention has deleted everything below {low}; \
-             accept the loss by moving the consumer group and the progress to {low}"
-        ),
-        Obstacle::SinkBeyond(sink) => format!(
-            "sink {} has progress {} in {topic}/{number}, but the log ends at {end}: the topic was emptied or restored \
-             under the same id; new records would be taken for old ones",
-            stored[sink].0, stored[sink].1.next_offset
-        ),
-        Obstacle::GroupBeyond => format!(
-            "the consumer group is at offset {group} in {topic}/{number}, but the log ends at {end}: the topic was \
-             emptied or recreated; move the group to an offset that exists"
-        ),
-    }
+/// What was processed before from `start` on, and by whom: the sink that is furthest tells, or else the group.
+fn replay(start: i64, kafka_lane: i64, digest: &str, stored: &[(&str, &Lane)]) -> Option<Replay> {
+    let sinks = stored.iter().map(|(_, lane)| (lane.next_offset, lane.digest.as_str()));
+    let known = sinks.chain([(kafka_lane, digest)]).filter(|(until, digest)| *until > start && !digest.is_empty());
+    known.max_by_key(|(until, _)| *until).map(|(until, digest)| Replay { until, digest: digest.to_owned() })
 }
 
 #[cfg(test)]
@@ -250,8 +288,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_mark_survives_the_commit(born in any::<i32>(), digest in "[0-9a-f]{0,16}") {
-            let mark = CommitMark { born, digest };
+        fn a_mark_survives_the_commit(born in any::<i32>(), id in "[A-Za-z0-9_-]{0,22}", digest in "[0-9a-f]{0,16}") {
+            let mark = CommitMark { born, topic_id: id.into(), digest };
             prop_assert_eq!(CommitMark::parse(&mark.to_string()), Some(mark));
         }
 

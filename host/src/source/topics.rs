@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 
-use super::consumer::FlowConsumer;
 use super::ffi;
 
 /// Time for one question to the cluster.
@@ -14,14 +13,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The id of a topic, or an empty text where the cluster has no ids. Asked at each assignment: a recreated topic has
 /// another one.
-pub fn id(consumer: &FlowConsumer, topic: &str) -> Result<Arc<str>, String> {
+pub fn id<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str) -> Result<Arc<str>, String> {
     let id = ffi::topic_id(consumer.client(), topic, PATIENCE)
         .map_err(|cause| format!("could not read the id of topic {topic}: {cause}"))?;
     Ok(id.unwrap_or_default().into())
 }
 
 /// Partition counts of the existing topics among `names`; regular expressions are matched.
-pub fn partition_counts(consumer: &FlowConsumer, names: &[String]) -> Result<HashMap<String, i32>, String> {
+pub fn partition_counts<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    names: &[String],
+) -> Result<HashMap<String, i32>, String> {
     let metadata = consumer
         .fetch_metadata(None, PATIENCE)
         .map_err(|cause| format!("could not read the list of topics: {cause}"))?;

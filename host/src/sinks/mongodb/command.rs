@@ -69,7 +69,7 @@ pub(super) fn command(kind: Kind, collection: &str, ops: &[Op]) -> Result<RawDoc
     for (index, op) in ops.iter().enumerate() {
         put(&mut out, kind::DOCUMENT, &index.to_string(), &[]);
         match kind {
-            Kind::Insert => out.extend_from_slice(&op.body),
+            Kind::Insert => put_document(&mut out, op),
             Kind::Update => put_update(&mut out, op),
             Kind::Delete => put_delete(&mut out, op),
         }
@@ -81,23 +81,64 @@ pub(super) fn command(kind: Kind, collection: &str, ops: &[Op]) -> Result<RawDoc
 
 fn put_update(out: &mut Vec<u8>, op: &Op) {
     let at = begin(out);
-    put_query(out, op);
-    put(out, kind::DOCUMENT, "u", &op.body);
+    put_query(out, op, "$gte");
+    put(out, kind::DOCUMENT, "u", &[]);
+    match &op.stamp {
+        // The change is `{"$set": {…}}`: the position goes inside.
+        Some(stamp) if is_set(&op.body) => {
+            put_extended(out, &op.body, &[0, SET], |out| stamp.put_position(out, &stamp.path()))
+        }
+        _ => put_document(out, op),
+    }
     put(out, kind::BOOLEAN, "upsert", &[u8::from(op.upsert)]);
     end(out, at);
 }
 
 fn put_delete(out: &mut Vec<u8>, op: &Op) {
     let at = begin(out);
-    put_query(out, op);
+    // Repeated where it stands itself: its guard is written first.
+    put_query(out, op, "$gt");
     put(out, kind::INT32, "limit", &1i32.to_le_bytes());
     end(out, at);
 }
 
-fn put_query(out: &mut Vec<u8>, op: &Op) {
+/// Where `$set`'s document begins in a change.
+const SET: usize = 4 + 1 + 5;
+
+fn is_set(body: &[u8]) -> bool {
+    body.get(4..SET) == Some(b"\x03$set\0")
+}
+
+/// The document of an insert or a replacement, with its guard.
+fn put_document(out: &mut Vec<u8>, op: &Op) {
+    match &op.stamp {
+        Some(stamp) => put_extended(out, &op.body, &[0], |out| stamp.put(out)),
+        None => out.extend_from_slice(&op.body),
+    }
+}
+
+/// A document to whose innermost of `levels`, given by where they begin, an element is added.
+fn put_extended(out: &mut Vec<u8>, body: &[u8], levels: &[usize], add: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&body[..body.len() - levels.len()]);
+    add(out);
+    levels.iter().rev().for_each(|level| end(out, at + level));
+}
+
+/// The document, where nothing of this lane stands at or behind (`not`) the operation's own position.
+fn put_query(out: &mut Vec<u8>, op: &Op, not: &str) {
     put(out, kind::DOCUMENT, "q", &[]);
     let at = begin(out);
     put(out, op.id.kind, "_id", &op.id.bytes);
+    if let Some(stamp) = &op.stamp {
+        put(out, kind::DOCUMENT, &stamp.path(), &[]);
+        let field = begin(out);
+        put(out, kind::DOCUMENT, "$not", &[]);
+        let inner = begin(out);
+        stamp.put_position(out, not);
+        end(out, inner);
+        end(out, field);
+    }
     end(out, at);
 }
 
@@ -149,7 +190,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn op(item: usize, bytes: usize) -> Op {
-        Op { item, id: Value::string("k"), body: vec![0; bytes], upsert: false, clash: Clash::Ours }
+        Op {
+            item,
+            id: Value::string("k"),
+            body: vec![0; bytes],
+            upsert: false,
+            clash: Clash::Ours,
+            place: None,
+            stamp: None,
+        }
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! A document on its way into a collection: BSON, its `_id` apart from its other fields. What the server would refuse
 //! for its form is found here, so that one bad document never takes its neighbours' command with it.
 
+use mongodb::bson::RawDocumentBuf;
+
 use super::{bson, json};
 use crate::outcome::Code;
 
@@ -76,6 +78,19 @@ impl Value {
         }
     }
 
+    /// Equal for equal `_id`s and for no others, other than [`Value::identity`].
+    pub(super) fn exact(&self) -> Value {
+        let whole = match (self.kind, self.bytes.as_slice()) {
+            (kind::INT32, bytes) => bytes.try_into().ok().map(|bytes| i64::from(i32::from_le_bytes(bytes))),
+            (kind::DOUBLE, bytes) => bytes.try_into().ok().and_then(|bytes| whole(f64::from_le_bytes(bytes))),
+            _ => None,
+        };
+        match whole {
+            Some(whole) => Value { kind: kind::INT64, bytes: whole.to_le_bytes().to_vec() },
+            None => self.clone(),
+        }
+    }
+
     /// Why it cannot be an `_id`.
     pub(super) fn flaw_as_id(&self) -> Option<Flaw> {
         matches!(self.kind, kind::ARRAY | kind::REGEX | kind::UNDEFINED)
@@ -118,6 +133,13 @@ impl Document {
         bytes
     }
 
+    /// Whether it has a field of this name at its top.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let quick = self.fields.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+        let whole = || RawDocumentBuf::from_bytes(self.with_id(&Value::string("")));
+        quick && whole().is_ok_and(|document| document.get(name).is_ok_and(|value| value.is_some()))
+    }
+
     /// Why it is too large to be written with this `_id`.
     pub(super) fn flaw_in_size(&self, id: &Value) -> Option<Flaw> {
         let bytes = FRAME + id.bytes.len() + self.fields.len();
@@ -126,6 +148,12 @@ impl Document {
             message: format!("the document takes {bytes} bytes as BSON, MongoDB takes {MAX_BYTES}"),
         })
     }
+}
+
+/// The integer that a double is, where every neighbour is one as well.
+fn whole(number: f64) -> Option<i64> {
+    let exact = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+    exact.then_some(number as i64)
 }
 
 /// An `_id` given as JSON.

@@ -13,6 +13,8 @@ pub(super) enum Verdict {
 
 /// The collection is there already.
 pub(super) const NAMESPACE_EXISTS: i32 = 48;
+/// The user lacks a right.
+pub(super) const UNAUTHORIZED: i32 = 13;
 /// A unique index holds the value already.
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::document::{Document, Flaw, Value, id};
+use super::guard::{FIELD, Place, Stamp};
 use crate::config::{Mode, Table};
 use crate::outcome::{Code, Operation, Output};
-use crate::sinks::{Refusal, SinkBatch};
+use crate::sinks::{Item, Refusal, SinkBatch};
 
 /// A collection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,10 @@ pub(super) struct Op {
     /// Insert where there is nothing to update.
     pub(super) upsert: bool,
     pub(super) clash: Clash,
+    /// Of an operation that is guarded against a late writer: one with an `_id` of the author's.
+    pub(super) place: Option<Place>,
+    /// What it compares and leaves behind; known when the guards were read.
+    pub(super) stamp: Option<Stamp>,
 }
 
 /// Operations of one kind on different documents of one collection.
@@ -95,12 +100,17 @@ pub(super) fn settings<'t>(tables: &'t BTreeMap<String, Table>, destination: &st
 pub(super) fn plan(batch: &SinkBatch, tables: &BTreeMap<String, Table>) -> Plan {
     let mut plan = Plan::default();
     let mut open: HashMap<Namespace, Open> = HashMap::new();
+    let mut ordinals = Ordinals::default();
     for (item, output) in batch.items.iter().map(|item| &item.output).enumerate() {
         let destination = output.destination();
+        let place = ordinals.place(&batch.items[item]);
         let planned = Namespace::parse(&destination).ok_or_else(|| no_collection(&destination)).and_then(|namespace| {
             let mode = settings(tables, &destination).map_or(Mode::Insert, |table| table.mode);
             let source_id = || batch.source_id(&batch.items[item]);
-            Ok((namespace, operation(item, output, mode, source_id)?))
+            let (kind, op) = operation(item, output, mode, place, source_id)?;
+            // Without progress a batch may be written twice anyway.
+            let place = op.place.filter(|_| batch.progress);
+            Ok((namespace, (kind, Op { place, ..op })))
         });
         match planned {
             Ok((namespace, (kind, op))) => plan.add(&mut open, namespace, kind, op),
@@ -108,6 +118,22 @@ pub(super) fn plan(batch: &SinkBatch, tables: &BTreeMap<String, Table>) -> Plan 
         }
     }
     plan
+}
+
+/// Numbers the outputs of each record.
+#[derive(Default)]
+struct Ordinals {
+    last: Option<Place>,
+}
+
+impl Ordinals {
+    fn place(&mut self, item: &Item) -> Place {
+        let (span, offset) = (item.span, item.offset);
+        let again = self.last.filter(|last| (last.span, last.offset) == (span, offset));
+        let place = Place { span, offset, ordinal: again.map_or(0, |last| last.ordinal + 1) };
+        self.last = Some(place);
+        place
+    }
 }
 
 /// The run of a collection that may still take operations.
@@ -138,7 +164,13 @@ fn no_collection(destination: &str) -> Flaw {
     Flaw { code: Code::sink("mongo", 73), message }
 }
 
-fn operation(item: usize, output: &Output, mode: Mode, source_id: impl FnOnce() -> String) -> Result<(Kind, Op), Flaw> {
+fn operation(
+    item: usize,
+    output: &Output,
+    mode: Mode,
+    place: Place,
+    source_id: impl FnOnce() -> String,
+) -> Result<(Kind, Op), Flaw> {
     let operation = match (output.operation, mode) {
         (Operation::Write, Mode::Upsert) => Operation::Upsert,
         (Operation::Write, Mode::Ignore) => Operation::Ignore,
@@ -146,10 +178,14 @@ fn operation(item: usize, output: &Output, mode: Mode, source_id: impl FnOnce() 
         (operation, _) => operation,
     };
     let key = output.key.as_deref().map(id).transpose()?;
-    let op = |id, body, upsert, clash| Op { item, id, body, upsert, clash };
+    let mut own_place = Some(place);
     if operation == Operation::Delete {
         let id = key.ok_or_else(|| Flaw::decode("a delete needs the document's _id as its key"))?;
-        return Ok((Kind::Delete, op(id, Vec::new(), false, Clash::Leave)));
+        let clash = Clash::Leave;
+        return Ok((
+            Kind::Delete,
+            Op { item, id, body: Vec::new(), upsert: false, clash, place: own_place, stamp: None },
+        ));
     }
     let bytes = output.value.as_deref().ok_or_else(|| Flaw::decode("there is no document: the value is NULL"))?;
     let mut document = Document::parse(bytes)?;
@@ -164,8 +200,16 @@ fn operation(item: usize, output: &Output, mode: Mode, source_id: impl FnOnce() 
         None if operation == Operation::Update => {
             return Err(Flaw::decode("an update needs the document's _id, as its key or in the document"));
         }
-        None => Value::string(&source_id()),
+        None => {
+            // Nobody else writes under it.
+            own_place = None;
+            Value::string(&source_id())
+        }
     };
+    if own_place.is_some() && document.has(FIELD) {
+        return Err(Flaw::decode(format!("the field `{FIELD}` of a document with an _id of its own is wasmill's")));
+    }
+    let op = |id, body, upsert, clash| Op { item, id, body, upsert, clash, place: own_place, stamp: None };
     if let Some(flaw) = document.flaw_in_size(&id) {
         return Err(flaw);
     }

@@ -1,7 +1,8 @@
 //! The connection to the server: made at first use, and every call ends in bounded time. Nothing that is said here
 //! holds the URL.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use mongodb::Client;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
@@ -19,6 +20,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Time for one call, with the time that the server itself takes to give up a write.
 const CALL: Duration = Duration::from_secs(30);
 
+/// Between two removals of old guards.
+const PURGE: Duration = Duration::from_secs(3600);
+
 /// A server or replica set.
 pub(super) struct Server {
     /// The sink's name, for people.
@@ -26,6 +30,8 @@ pub(super) struct Server {
     url: Secret,
     hosts: String,
     client: OnceCell<Client>,
+    /// When old guards were last removed.
+    purged: Mutex<Instant>,
 }
 
 /// Why a call failed.
@@ -48,12 +54,28 @@ impl Server {
             mongodb::options::HostInfo::DnsRecord(name) => name,
             _ => "its hosts".into(),
         };
-        Ok(Server { sink: sink.to_owned(), url: url.clone(), hosts, client: OnceCell::new() })
+        Ok(Server {
+            sink: sink.to_owned(),
+            url: url.clone(),
+            hosts,
+            client: OnceCell::new(),
+            purged: Mutex::new(Instant::now()),
+        })
     }
 
     /// The sink's name.
     pub(super) fn name(&self) -> &str {
         &self.sink
+    }
+
+    /// Whether it is time to remove old guards again; says so once.
+    pub(super) fn is_purge_due(&self) -> bool {
+        let mut purged = self.purged.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = purged.elapsed() > PURGE;
+        if due {
+            *purged = Instant::now();
+        }
+        due
     }
 
     /// Runs a command.

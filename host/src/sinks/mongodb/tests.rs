@@ -12,6 +12,8 @@ use crate::outcome::{Operation, Output};
 use crate::sinks::Class;
 use crate::sinks::sql::testing::{batch, output, target};
 
+mod guards;
+
 /// A database that is dropped at the end.
 struct Database {
     url: String,
@@ -31,6 +33,20 @@ impl Database {
         let name = format!("wasmill_test_{test}_{}", std::process::id());
         client.database(&name).drop().await.expect("dropped");
         Some(Database { url, name, client })
+    }
+
+    /// One on each server that is given: what servers must agree on is tried on all of them. Guards are shared by all
+    /// databases, so what earlier runs left is removed.
+    async fn all(test: &str) -> Vec<Self> {
+        let Some(first) = Database::new(test).await else { return Vec::new() };
+        let mut all = vec![first];
+        if let Some(url) = std::env::var("MONGODB_VOLUME_URL").ok().filter(|url| *url != all[0].url) {
+            let client = Client::with_uri_str(&url).await.expect("a valid url");
+            let name = all[0].name.clone();
+            client.database(&name).drop().await.expect("dropped");
+            all.push(Database { url, name, client });
+        }
+        all
     }
 
     fn sink(&self) -> Arc<dyn Sink> {
@@ -55,8 +71,14 @@ impl Database {
         self.collection(collection).count_documents(doc! {}).await.expect("counted")
     }
 
-    /// The document with this `_id`.
+    /// The document with this `_id`, without its guard.
     async fn get(&self, collection: &str, id: impl Into<Bson>) -> Option<Document> {
+        let mut document = self.raw(collection, id).await?;
+        document.remove("_wasmill");
+        Some(document)
+    }
+
+    async fn raw(&self, collection: &str, id: impl Into<Bson>) -> Option<Document> {
         self.collection(collection).find_one(doc! { "_id": id.into() }).await.expect("found")
     }
 
@@ -107,6 +129,25 @@ async fn documents_arrive_as_given() {
         sink.write(&ops(&target, &[(Write, "\"d\"", decimal)])).await.expect("written");
         let found = db.get("c", "d").await.expect("there");
         assert_eq!(found.get("d").map(ToString::to_string).as_deref(), Some("12345678901234567890.123456789"));
+    }
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_document_that_breaks_the_connection_is_named_and_waited_for() {
+    let Some(db) = Database::new("breaks").await else { return };
+    let (sink, target) = (db.sink(), db.target("c"));
+    let mut all = vec![(Write, "", r#"{"a":1}"#); 20];
+    all[13] = (Write, "", r#"{"d":{"$numberDecimal":"1.5"}}"#);
+    let written = sink.write(&ops(&target, &all)).await;
+    if db.takes_decimals().await {
+        assert_eq!(written.expect("written").outputs, 20);
+    } else {
+        let error = written.expect_err("the server closes the connection");
+        assert!(error.class == Class::Operator && error.message.contains("t/0/13"), "{error}");
+        all[13] = (Write, "", "{}");
+        sink.write(&ops(&target, &all)).await.expect("the connection is made again");
+        assert_eq!(db.count("c").await, 20);
     }
     db.drop().await;
 }

@@ -1,6 +1,6 @@
 //! Carries out a plan. After an error the whole batch is written again, so every operation must bear repetition:
-//! inserts by their `_id`, the others because they end in the same state when they are repeated in order. A guard
-//! against a late writer of an older batch belongs into the query of `command::put_query`.
+//! inserts by their `_id`, the others because they end in the same state when they are repeated in order. What an author
+//! gave an `_id` is guarded against a late writer of an older batch (`guard`).
 
 use std::collections::HashMap;
 
@@ -9,11 +9,13 @@ use mongodb::bson::{Bson, Document as BsonDocument, RawDocumentBuf, doc};
 use super::command::{self, OpError, Reply};
 use super::document::Value;
 use super::errors::{self, DUPLICATE_KEY, Verdict};
+use super::guard::{Created, FIELD, Guards};
+use super::isolate::is_broken;
 use super::plan::{Clash, Kind, Namespace, Op, Plan, Run};
 use super::server::{CallError, Server};
 use crate::outcome::Code;
 use crate::sinks::limiter::Limiter;
-use crate::sinks::{Refusal, SinkError, Written};
+use crate::sinks::{Refusal, SinkBatch, SinkError, Written};
 
 /// Ids that are looked up in one go.
 const LOOK_UP: usize = 500;
@@ -22,28 +24,75 @@ const LOOK_UP: usize = 500;
 pub(super) struct Write<'a> {
     pub(super) server: &'a Server,
     pub(super) limiter: &'a Limiter,
+    /// Whose progress it is.
+    pub(super) batch: &'a SinkBatch,
 }
 
 impl Write<'_> {
     /// Carries out everything, in order.
-    pub(super) async fn carry_out(&self, plan: Plan) -> Result<Written, SinkError> {
-        let mut written = Written { refused: plan.refused, ..Written::default() };
-        for run in &plan.runs {
-            for chunk in command::chunks(&run.ops, self.limiter.smooth_batch().unwrap_or(usize::MAX)) {
-                self.limiter.take(chunk.len()).await;
-                self.chunk(run, &run.ops[chunk], &mut written).await?;
+    pub(super) async fn carry_out(&self, mut plan: Plan) -> Result<Written, SinkError> {
+        let mut written = Written { refused: std::mem::take(&mut plan.refused), ..Written::default() };
+        if plan.runs.iter().any(|run| run.ops.iter().any(|op| op.place.is_some())) {
+            self.carry_out_guarded(plan, &mut written).await?;
+        } else {
+            for run in &plan.runs {
+                self.run(run, None, &mut written).await?;
             }
         }
         written.refused.sort_by_key(|refusal| refusal.item);
         Ok(written)
     }
 
+    async fn carry_out_guarded(&self, mut plan: Plan, written: &mut Written) -> Result<(), SinkError> {
+        let mut guards = Guards::read(self.server, &self.batch.group, &self.batch.spans).await?;
+        for run in &plan.runs {
+            guards.announce(&run.namespace, &run.ops, run.kind).await?;
+        }
+        let mut created = Vec::new();
+        for run in &mut plan.runs {
+            for op in &mut run.ops {
+                op.stamp = guards.stamp(&run.namespace, run.kind, op.place);
+            }
+            if run.kind == Kind::Delete {
+                guards.bury(&run.namespace, &run.ops).await?;
+            } else {
+                let mut overtaken = guards.overtaken(&run.namespace, &run.ops).await?.into_iter();
+                run.ops.retain(|_| !overtaken.next().unwrap_or(false));
+                created.extend(run.ops.iter().filter_map(|op| creation(run, op)));
+            }
+            self.run(run, Some(&guards), written).await?;
+        }
+        // What was refused was not created: there is nothing to take back.
+        created.retain(|(item, _)| written.refused.iter().all(|refusal| refusal.item != *item));
+        let created: Vec<Created> = created.into_iter().map(|(_, created)| created).collect();
+        guards.verify(&created).await?;
+        if plan.runs.iter().any(|run| run.kind == Kind::Delete) && self.server.is_purge_due() {
+            guards.purge().await?;
+        }
+        Ok(())
+    }
+
+    async fn run(&self, run: &Run, guards: Option<&Guards<'_>>, written: &mut Written) -> Result<(), SinkError> {
+        for chunk in command::chunks(&run.ops, self.limiter.smooth_batch().unwrap_or(usize::MAX)) {
+            self.limiter.take(chunk.len()).await;
+            self.chunk(run, guards, &run.ops[chunk], written).await?;
+        }
+        Ok(())
+    }
+
     /// One command's worth; where the server refuses the command for one of its documents, in halves.
-    async fn chunk(&self, run: &Run, ops: &[Op], written: &mut Written) -> Result<(), SinkError> {
+    async fn chunk(
+        &self,
+        run: &Run,
+        guards: Option<&Guards<'_>>,
+        ops: &[Op],
+        written: &mut Written,
+    ) -> Result<(), SinkError> {
         let mut parts = vec![ops];
         while let Some(ops) = parts.pop() {
             match self.command(run, ops).await {
-                Ok(reply) => self.settle(run, ops, reply, written).await?,
+                Ok(reply) => self.settle(run, guards, ops, reply, written).await?,
+                Err(error) if is_broken(&error) => return Err(self.isolate(run, ops, error).await),
                 Err(CallError::Server(error)) => match (errors::of_command(&error), ops) {
                     (Verdict::Data(code), [op]) => {
                         let words = errors::words(code, &error.kind.to_string());
@@ -61,7 +110,7 @@ impl Write<'_> {
         Ok(())
     }
 
-    async fn command(&self, run: &Run, ops: &[Op]) -> Result<Reply, CallError> {
+    pub(super) async fn command(&self, run: &Run, ops: &[Op]) -> Result<Reply, CallError> {
         let Namespace { database, collection } = &run.namespace;
         let command = command::command(run.kind, collection, ops)
             .map_err(|words| CallError::Server(mongodb::error::Error::custom(words)))?;
@@ -69,7 +118,14 @@ impl Write<'_> {
     }
 
     /// Sorts the operations that the server did not carry out.
-    async fn settle(&self, run: &Run, ops: &[Op], reply: Reply, written: &mut Written) -> Result<(), SinkError> {
+    async fn settle(
+        &self,
+        run: &Run,
+        guards: Option<&Guards<'_>>,
+        ops: &[Op],
+        reply: Reply,
+        written: &mut Written,
+    ) -> Result<(), SinkError> {
         if let Some(words) = reply.concern {
             let what = format!("sink {}: {} was written but not confirmed", self.server.name(), run.namespace);
             return Err(SinkError::wait(format!("{what} by a majority: {words}; it is written again")));
@@ -87,8 +143,8 @@ impl Write<'_> {
         }
         match (run.kind, clashes.is_empty()) {
             (_, true) => Ok(()),
-            (Kind::Insert, _) => self.settle_inserts(run, &clashes, written).await,
-            (Kind::Update | Kind::Delete, _) => self.settle_upserts(run, &clashes, written).await,
+            (Kind::Insert, _) => self.settle_inserts(run, guards, &clashes, written).await,
+            (Kind::Update | Kind::Delete, _) => self.settle_upserts(run, guards, &clashes, written).await,
         }
     }
 
@@ -96,6 +152,7 @@ impl Write<'_> {
     async fn settle_inserts(
         &self,
         run: &Run,
+        guards: Option<&Guards<'_>>,
         clashes: &[(&Op, &OpError)],
         written: &mut Written,
     ) -> Result<(), SinkError> {
@@ -106,6 +163,9 @@ impl Write<'_> {
         let found = self.look_up(run, unclear.map(|(op, _)| *op)).await?;
         for (op, error) in clashes {
             let there = found.get(&op.id.identity());
+            if self.is_overtaken(guards, op, there).await? {
+                continue;
+            }
             let done = match (op.clash, error.on_id) {
                 (_, Some(false)) => false,
                 (Clash::Compare, _) => there.is_some_and(|there| is_same(there, &op.body)),
@@ -128,10 +188,17 @@ impl Write<'_> {
     async fn settle_upserts(
         &self,
         run: &Run,
+        guards: Option<&Guards<'_>>,
         clashes: &[(&Op, &OpError)],
         written: &mut Written,
     ) -> Result<(), SinkError> {
+        // A guarded upsert of a document that stands further on finds none to change and clashes with it.
+        let guarded = clashes.iter().map(|(op, _)| *op).filter(|op| op.stamp.is_some());
+        let found = self.look_up(run, guarded).await?;
         for (op, _) in clashes {
+            if self.is_overtaken(guards, op, found.get(&op.id.identity())).await? {
+                continue;
+            }
             let again = self.command(run, std::slice::from_ref(*op)).await.map_err(|error| self.failed(run, &error))?;
             match again.errors.first().map(|error| (errors::of_operation(error.code), error)) {
                 None => written.outputs += 1,
@@ -142,6 +209,22 @@ impl Write<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the document that is there stands at or behind this operation: it was carried out, or came too late.
+    async fn is_overtaken(
+        &self,
+        guards: Option<&Guards<'_>>,
+        op: &Op,
+        there: Option<&RawDocumentBuf>,
+    ) -> Result<bool, SinkError> {
+        let (Some(guards), Some(stamp), Some(place), Some(there)) = (guards, &op.stamp, op.place, there) else {
+            return Ok(false);
+        };
+        match stamp.of(there) {
+            Some(position) if stamp.is_outdated_by(position) => Err(guards.catch_up(place, position).await),
+            position => Ok(position.is_some_and(|position| position >= stamp.position.as_str())),
+        }
     }
 
     /// The documents that have the `_id` of these operations.
@@ -160,7 +243,7 @@ impl Write<'_> {
         Ok(found)
     }
 
-    fn failed(&self, run: &Run, error: &CallError) -> SinkError {
+    pub(super) fn failed(&self, run: &Run, error: &CallError) -> SinkError {
         self.server.error(&format!("write {}", run.namespace), error)
     }
 
@@ -180,8 +263,16 @@ fn id_of(document: &RawDocumentBuf) -> Option<Value> {
     super::bson::document(document.as_bytes()).ok()?.id
 }
 
+/// A document that an operation may bring into being, with the item that did it.
+fn creation(run: &Run, op: &Op) -> Option<(usize, Created)> {
+    let creates = run.kind == Kind::Insert || op.upsert;
+    let place = op.place.filter(|_| creates)?;
+    let created = Created { namespace: run.namespace.clone(), id: op.id.clone(), place, stamp: op.stamp.clone() };
+    Some((op.item, created))
+}
+
 /// A value as the driver has it.
-fn bson(value: &Value) -> Option<Bson> {
+pub(super) fn bson(value: &Value) -> Option<Bson> {
     let mut bytes = Vec::new();
     super::document::begin(&mut bytes);
     super::document::put(&mut bytes, value.kind, "", &value.bytes);
@@ -190,9 +281,14 @@ fn bson(value: &Value) -> Option<Bson> {
     document.remove("")
 }
 
-/// Whether a stored document is the one that was sent; the bytes differ where a server keeps a value in another form.
+/// Whether a stored document is the one that was sent, its guard aside; the bytes differ where a server keeps a value in
+/// another form.
 fn is_same(there: &RawDocumentBuf, sent: &[u8]) -> bool {
-    let parsed = |raw: RawDocumentBuf| BsonDocument::try_from(raw).ok();
+    let parsed = |raw: RawDocumentBuf| {
+        let mut document = BsonDocument::try_from(raw).ok()?;
+        document.remove(FIELD);
+        Some(document)
+    };
     there.as_bytes() == sent
         || parsed(there.clone())
             .zip(RawDocumentBuf::from_bytes(sent.to_vec()).ok().and_then(parsed))

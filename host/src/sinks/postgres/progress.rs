@@ -46,6 +46,13 @@ UPDATE wasmill.progress p SET next_offset = s.next, module_digest = s.digest FRO
 WHERE p.consumer_group = $1 AND p.sink = $2 AND p.topic = s.topic AND p.topic_id = s.topic_id AND p.\"partition\" = s.part \
   AND p.next_offset = s.cur";
 
+/// Moves the rows to the starts of their spans, whatever they were, and forgets all verdicts.
+const RESET: &str = "WITH s AS (SELECT * FROM unnest($3::text[], $4::text[], $5::int4[], $6::int8[]) AS s(topic, topic_id, part, start)), \
+gone AS (DELETE FROM wasmill.verdict v USING s WHERE v.consumer_group = $1 AND v.kept_by = $2 AND v.topic = s.topic \
+  AND v.topic_id = s.topic_id AND v.\"partition\" = s.part) \
+UPDATE wasmill.progress p SET next_offset = s.start, module_digest = '' FROM s \
+WHERE p.consumer_group = $1 AND p.sink = $2 AND p.topic = s.topic AND p.topic_id = s.topic_id AND p.\"partition\" = s.part";
+
 const KEEP: &str = "INSERT INTO wasmill.verdict (consumer_group, kept_by, topic, topic_id, \"partition\", \"offset\", path, sink, \
   target, stage, code, message, module) \
 SELECT $1, $2, s.* FROM unnest($3::text[], $4::text[], $5::int4[], $6::int8[], $7::text[], $8::text[], $9::text[], $10::text[], \
@@ -113,6 +120,17 @@ impl Owner<'_> {
         push(&mut arguments, next)?;
         push(&mut arguments, moved.iter().map(|s| s.digest.to_string()).collect::<Vec<_>>())?;
         Ok(session.execute(ADVANCE, arguments).await? == count as u64)
+    }
+
+    /// Moves what is stored to the starts of the spans; where nothing is stored, nothing is.
+    pub(super) async fn reset(self, session: &mut Session, spans: &[Span]) -> Result<(), Failure> {
+        if session.fetch(EXIST, PgArguments::default()).await?.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = self.bind(spans)?;
+        push(&mut arguments, starts(spans))?;
+        session.execute(RESET, arguments).await?;
+        Ok(())
     }
 
     /// Stores verdicts; one that is there already stays: the first decision counts.

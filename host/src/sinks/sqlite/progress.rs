@@ -30,6 +30,12 @@ WHERE consumer_group = ?1 AND sink = ?2 AND topic = ?3 AND topic_id = ?4 AND \"p
 const CLEAR: &str = "DELETE FROM wasmill_verdict \
 WHERE consumer_group = ?1 AND kept_by = ?2 AND topic = ?3 AND topic_id = ?4 AND \"partition\" = ?5 AND \"offset\" < ?6";
 
+const RESET: &str = "UPDATE wasmill_progress SET next_offset = ?6, module_digest = '' \
+WHERE consumer_group = ?1 AND sink = ?2 AND topic = ?3 AND topic_id = ?4 AND \"partition\" = ?5";
+
+const FORGET: &str = "DELETE FROM wasmill_verdict \
+WHERE consumer_group = ?1 AND kept_by = ?2 AND topic = ?3 AND topic_id = ?4 AND \"partition\" = ?5";
+
 const KEEP: &str = "INSERT INTO wasmill_verdict (consumer_group, kept_by, topic, topic_id, \"partition\", \"offset\", path, sink, \
 target, stage, code, message, module) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING";
 
@@ -95,6 +101,17 @@ impl Owner<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Moves what is stored to the starts of the spans; where nothing is stored, nothing is.
+    pub(super) async fn reset(self, connection: &mut SqliteConnection, spans: &[Span]) -> Result<(), Failure> {
+        run(connection, TABLES).await?;
+        run(connection, "BEGIN IMMEDIATE").await?;
+        for span in spans {
+            self.bind(RESET, span).bind(span.start).execute(&mut *connection).await?;
+            self.bind(FORGET, span).execute(&mut *connection).await?;
+        }
+        run(connection, "COMMIT").await
     }
 
     pub(super) async fn keep(

@@ -1,0 +1,47 @@
+//! How reading ends: when `--once` has nothing left to do, and leaving the group.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, warn};
+
+use super::{CLOSE, Loop, NOTHING_ASSIGNED, QUIET, Reading, Slot, State};
+use crate::health::Beat;
+use crate::source::Partition;
+use crate::source::consumer::list;
+
+impl Loop {
+    pub(super) fn is_done(&self) -> bool {
+        let assigned = self.assigned_once || self.started.elapsed() > NOTHING_ASSIGNED;
+        // The end may lie behind transaction markers, which are never delivered. With several topics the client's
+        // word for it does not say which of them it means, so quiet has to confirm it.
+        let quiet = if self.slots.len() > 1 { QUIET } else { Duration::ZERO };
+        let at_end = |reading: &Reading| reading.at_end.is_some_and(|since| since.elapsed() >= quiet);
+        let done = |slot: &Slot| match &slot.state {
+            State::Reading(reading) => reading.next >= reading.target || at_end(reading),
+            State::Stopped => true,
+            State::Resolving => false,
+        };
+        assigned
+            && self.reader.open.is_empty()
+            && self.reader.ownership.in_flight() == 0
+            && self.slots.values().flat_map(HashMap::values).all(done)
+    }
+
+    /// Leaves the group, waiting for it at most a moment: what is not committed is read again by the next owner.
+    pub(super) fn close(&mut self, beat: &Beat) {
+        let consumer = &self.reader.consumer;
+        let names: Vec<Partition> =
+            self.slots.values().flat_map(HashMap::values).map(|slot| slot.partition.clone()).collect();
+        debug!(flow = %self.reader.flow, partitions = %list(names.iter()), "leaving the group");
+        if let Err(cause) = consumer.close_queue() {
+            warn!(flow = %self.reader.flow, "could not leave the consumer group: {cause}");
+            return;
+        }
+        let deadline = Instant::now() + CLOSE;
+        while !consumer.closed() && Instant::now() < deadline {
+            beat.tick();
+            drop(consumer.poll(Duration::from_millis(20)));
+        }
+    }
+}

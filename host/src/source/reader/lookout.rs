@@ -1,0 +1,195 @@
+//! Looks, beside the reading, at what the client does not tell: a topic that was created again, offsets that retention
+//! has deleted, a transaction that nobody ends. What is found is named; only the partition concerned stops.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use rdkafka::consumer::Consumer;
+use tracing::{error, warn};
+
+use super::{Loop, Reading, State, problem_key};
+use crate::source::consumer::to_list;
+use crate::source::inspect::{Asked, Finding};
+use crate::source::{Partition, ffi};
+
+/// Between two looks while nothing gives reason for one.
+const CALM: Duration = Duration::from_secs(10);
+/// Between two looks at least.
+const EAGER: Duration = Duration::from_secs(1);
+
+type Found = Vec<(Partition, u64, Finding)>;
+
+/// What the look-out remembers.
+pub(super) struct Lookout {
+    found: (Sender<Found>, Receiver<Found>),
+    looking: bool,
+    last: Instant,
+    /// The client complained of an offset or a topic.
+    alarmed: bool,
+    /// End of what can be read, since when, of partitions in which more is there.
+    held: HashMap<Partition, (i64, Instant)>,
+    /// Since when the beginnings of partitions cannot be found out.
+    unresolved: Option<Instant>,
+}
+
+impl Default for Lookout {
+    fn default() -> Self {
+        Lookout {
+            found: crossbeam_channel::unbounded(),
+            looking: false,
+            last: Instant::now(),
+            alarmed: false,
+            held: HashMap::new(),
+            unresolved: None,
+        }
+    }
+}
+
+impl Loop {
+    /// The client has complained: look soon.
+    pub(super) fn alarm(&mut self) {
+        self.lookout.alarmed = true;
+    }
+
+    /// Takes what was found, and looks again when it is time.
+    pub(super) fn look_out(&mut self) {
+        while let Ok(found) = self.lookout.found.1.try_recv() {
+            self.lookout.looking = false;
+            found.into_iter().for_each(|(partition, epoch, finding)| self.take_finding(&partition, epoch, finding));
+        }
+        // A hanging transaction is to be found within its time, also where that is short.
+        let calm = CALM.min(self.reader.resolver.transaction_patience / 3);
+        let pause = if self.lookout.alarmed { EAGER } else { calm };
+        if self.lookout.looking || self.lookout.last.elapsed() < pause {
+            return;
+        }
+        self.lookout.last = Instant::now();
+        let asked = self.to_ask();
+        self.lookout.alarmed = false;
+        if asked.is_empty() {
+            return;
+        }
+        self.lookout.looking = true;
+        let (resolver, found) = (self.reader.resolver.clone(), self.lookout.found.0.clone());
+        std::thread::spawn(move || {
+            // Nobody waits where the flow has ended meanwhile.
+            drop(found.send(resolver.inspect(asked)));
+        });
+    }
+
+    fn to_ask(&mut self) -> Vec<Asked> {
+        let alarmed = self.lookout.alarmed;
+        let mut asked = Vec::new();
+        for slot in self.slots.values().flat_map(HashMap::values) {
+            let State::Reading(reading) = &slot.state else { continue };
+            let (topic, number) = &slot.partition;
+            let high = ffi::cached_watermarks(self.reader.consumer.client(), topic, *number).map(|(_, high)| high);
+            let behind = !self.paused && high.is_some_and(|high| high > reading.next);
+            if !behind {
+                self.lookout.held.remove(&slot.partition);
+            }
+            asked.push(Asked {
+                partition: slot.partition.clone(),
+                epoch: slot.epoch,
+                topic_id: reading.topic_id.clone(),
+                next: reading.next,
+                high: high.filter(|_| behind),
+                ends: alarmed,
+            });
+        }
+        asked
+    }
+
+    fn take_finding(&mut self, partition: &Partition, epoch: u64, finding: Finding) {
+        if !self.reader.ownership.holds(partition, epoch) {
+            return;
+        }
+        match finding {
+            Finding::Stop(words) => self.stop_partition(partition, &words),
+            Finding::Held { end, high } => self.take_held(partition, end, high),
+            Finding::Free => self.release(partition),
+        }
+    }
+
+    /// What is on its way is finished; nothing more is read.
+    fn stop_partition(&mut self, partition: &Partition, words: &str) {
+        let (topic, number) = partition;
+        let Some(slot) = self.slots.get_mut(topic).and_then(|slots| slots.get_mut(number)) else { return };
+        slot.state = State::Stopped;
+        error!(flow = %self.reader.flow, "partition stopped: {words}");
+        self.reader.health.problem(&problem_key(&self.reader.flow, topic, *number), words);
+        if let Err(cause) = self.reader.consumer.pause(&to_list([partition].into_iter())) {
+            warn!(flow = %self.reader.flow, "could not pause a stopped partition: {cause}");
+        }
+    }
+
+    /// Records are there that cannot be read: named when that lasts longer than any transaction may.
+    fn take_held(&mut self, partition: &Partition, end: i64, high: i64) {
+        let now = Instant::now();
+        let since = match self.lookout.held.get(partition) {
+            Some((same, since)) if *same == end => *since,
+            _ => {
+                self.release(partition);
+                self.lookout.held.insert(partition.clone(), (end, now));
+                now
+            }
+        };
+        if since.elapsed() <= self.reader.resolver.transaction_patience {
+            return;
+        }
+        let (key, words) = (held_key(&self.reader.flow, partition), self.reader.resolver.held(partition, end, high));
+        if self.reader.health.problem_is_new(&key, &words) {
+            warn!(flow = %self.reader.flow, "{words}");
+        }
+    }
+
+    fn release(&mut self, partition: &Partition) {
+        self.lookout.held.remove(partition);
+        self.reader.health.solved(&held_key(&self.reader.flow, partition));
+    }
+
+    /// A partition is not ours any more.
+    pub(super) fn forget_held(&mut self, partition: &Partition) {
+        self.release(partition);
+    }
+
+    /// Adds to a cause why beginnings are not found what holds up committed offsets, once that has lasted.
+    pub(super) fn explain_unresolved(&mut self, cause: String) -> String {
+        let since = *self.lookout.unresolved.get_or_insert_with(Instant::now);
+        let resolver = &self.reader.resolver;
+        if since.elapsed() <= resolver.transaction_patience || !cause.contains("committed offset") {
+            return cause;
+        }
+        format!("{cause}; {}", resolver.unstable())
+    }
+
+    pub(super) fn resolved(&mut self) {
+        self.lookout.unresolved = None;
+    }
+
+    pub(super) fn tell_lag(&mut self) {
+        if self.lag_told.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.lag_told = Instant::now();
+        for slot in self.slots.values().flat_map(HashMap::values) {
+            let State::Reading(reading) = &slot.state else { continue };
+            let ends = ffi::cached_watermarks(self.reader.consumer.client(), &slot.partition.0, slot.partition.1);
+            let end = ends.map_or(reading.target, |(_, high)| high);
+            let committed = self.reader.ownership.committed(&slot.partition).unwrap_or(reading.sealed);
+            (self.reader.on_lag)(&slot.partition, Some((end - committed).max(0)));
+        }
+    }
+}
+
+impl Reading {
+    /// Whether a batch that begins here repeats what other modules have made.
+    pub(super) fn replays(&self, start: i64) -> Option<&str> {
+        self.replay.as_ref().filter(|replay| start < replay.until).map(|replay| &*replay.digest)
+    }
+}
+
+fn held_key(flow: &str, (topic, partition): &Partition) -> String {
+    format!("flow {flow} {topic}/{partition} transaction")
+}

@@ -101,11 +101,9 @@ impl Host {
     pub(super) fn publish(&mut self, world: &mut World, at: At, batch: &mut Batch) -> Step {
         let id = self.producer_id(world);
         if at == At::Call {
-            let lane = |item: &Item| batch.spans[item.span].kafka_lane;
-            let due: Vec<bool> =
-                batch.items.iter().map(|i| !is_kafka(&i) || lanes::is_due(i.offset, lane(i))).collect();
-            let mut due = due.into_iter();
-            batch.items.retain(|_| due.next().unwrap_or(true));
+            let spans = &batch.spans;
+            let due = |item: &Item| lanes::is_due(item.offset, spans[item.span].kafka_lane);
+            batch.items.retain(|item| !is_kafka(&item) || due(item));
             let items: Vec<Item> = batch.items.iter().filter(is_kafka).cloned().collect();
             if items.iter().any(|item| item.out.refused) {
                 refuse(batch, &items, KAFKA);

@@ -23,6 +23,16 @@ pub(crate) struct Figures {
     pub(crate) memory: f64,
 }
 
+/// Ends with the run, whatever happens.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// One run's surroundings.
 pub(crate) struct Run<'a> {
     pub(crate) group: String,
@@ -32,26 +42,26 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     pub(crate) fn measure(&self, program: &str, arguments: &[&str], env: &[(&str, String)]) -> Figures {
         let ends = kafka::ends(&self.setting.topic);
-        let mut child = Command::new(program)
-            .args(arguments)
-            .envs(env.iter().map(|(name, value)| (name, value)))
-            .env("NO_COLOR", "1")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|cause| panic!("could not start {program}: {cause}"));
-        let begun = self.wait_for_partitions(&mut child);
+        let mut child = Running(
+            Command::new(program)
+                .args(arguments)
+                .envs(env.iter().map(|(name, value)| (name, value)))
+                .env("NO_COLOR", "1")
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap_or_else(|cause| panic!("could not start {program}: {cause}")),
+        );
+        let begun = self.wait_for_partitions(&mut child.0);
         let reader = kafka::Group::new(&self.group);
         while reader.committed(&self.setting.topic, &ends) < ends.values().sum() {
             assert!(begun.elapsed() < PATIENCE, "{program} did not commit everything in {} s", PATIENCE.as_secs());
-            let ended = child.try_wait().expect("a child can be waited for");
+            let ended = child.0.try_wait().expect("a child can be waited for");
             assert!(ended.is_none(), "{program} ended with {ended:?} before everything was committed");
             std::thread::sleep(Duration::from_millis(5));
         }
         let seconds = begun.elapsed().as_secs_f64();
-        let (cpu_seconds, memory) = books(child.id());
-        child.kill().expect("a child can be killed");
-        child.wait().expect("a child can be waited for");
+        let (cpu_seconds, memory) = books(child.0.id());
         Figures { seconds, cpu_seconds, memory }
     }
 

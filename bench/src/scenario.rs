@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use wasmill_tests::postgres::Database;
 use wasmill_tests::services::{brokers, mongodb_volume_url, variable};
-use wasmill_tests::{case, kafka};
+use wasmill_tests::{case, kafka, mongo};
 
 use crate::measure::{Figures, Run};
 
@@ -97,7 +97,7 @@ impl Scenario {
     pub(crate) fn run(&self, who: Who, setting: &Setting) -> Figures {
         let name = case::unique("bench");
         let database = Database::create(&name);
-        let output = format!("bench-{}", name.replace('_', "-"));
+        let output = format!("benched-{}", name.replace('_', "-"));
         if self.to.contains("record") {
             kafka::create_topic(&output, setting.partitions);
         }
@@ -115,7 +115,16 @@ impl Scenario {
             let rows = database.count("bench_quotes");
             assert!(rows as usize > setting.records * 9 / 10, "{rows} rows of {} records", setting.records);
         }
-        drop(std::fs::remove_dir_all(&directory));
+        if self.to.contains("document") {
+            let documents =
+                mongo::take_all(&mongodb_volume_url(), "bench", if who.is_native() { "native" } else { "quotes" });
+            assert!(
+                documents as usize > setting.records * 9 / 10,
+                "{documents} documents of {} records",
+                setting.records
+            );
+        }
+        std::fs::remove_dir_all(&directory).ok();
         figures
     }
 
@@ -130,7 +139,7 @@ impl Scenario {
     ) -> PathBuf {
         let modules = directory.join("modules");
         std::fs::create_dir_all(&modules).expect("a directory for the run");
-        let module = PathBuf::from(variable("WASMILL_TEST_GUESTS")).join("bench_guest.wasm");
+        let module = PathBuf::from(variable("WASMILL_TEST_GUESTS")).join("bench-guest.wasm");
         std::fs::copy(&module, modules.join("bench.wasm")).expect("the benchmark's module is built");
         let batch = self.batch.map_or(String::new(), |records| format!("batch = {{ records = {records} }}\n"));
         let text = format!(

@@ -47,9 +47,9 @@ pub struct SinkBatch {
     pub group: Arc<str>,
     pub spans: Arc<[Span]>,
     pub items: Vec<Item>,
-    /// Verdicts made before this sink, to be journalled; empty unless this sink holds the journal.
+    /// Verdicts made before this sink, to be kept with its rows.
     pub verdicts: Vec<StoredVerdict>,
-    /// Whether this sink holds the journal: the first SQL sink by name.
+    /// Whether this sink holds the journal, which decides what counts: the first SQL sink by name.
     pub journal: bool,
     /// Whether the sink keeps its own progress (false for `at-least-once`).
     pub progress: bool,
@@ -99,8 +99,8 @@ pub struct Written {
     pub refused: Vec<Refusal>,
     /// Per span where the sink's progress stood before this batch; empty where the sink keeps none.
     pub found: Vec<i64>,
-    /// What an earlier attempt decided for offsets below `found`. Every SQL sink keeps its own refusals; the journal's
-    /// sink keeps what was handed to it in `verdicts` as well.
+    /// What an earlier attempt decided for offsets below `found`: the sink's own refusals and what was handed to it in
+    /// `verdicts`.
     pub journalled: Vec<StoredVerdict>,
 }
 

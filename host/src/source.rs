@@ -53,6 +53,8 @@ pub struct SealedSpan {
     pub epoch: u64,
     /// Kafka outputs below this offset are already published.
     pub kafka_lane: i64,
+    /// Some sink has everything below: a record that is condemned there only now is tried again first.
+    pub passed: i64,
     /// Partitions that the topic had when the group came into being; commits carry it on.
     pub born: i32,
 }

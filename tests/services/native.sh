@@ -5,7 +5,10 @@ KAFKA_NODES=${KAFKA_NODES:-1}
 KAFKA_HEAP=${KAFKA_HEAP:-256m}
 KAFKA_PARTITIONS=${KAFKA_PARTITIONS:-1}
 PG_FSYNC=${PG_FSYNC:-off}
-JAVA_OPTIONS=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
+MONGO_HEAP=${MONGO_HEAP:-512m}
+JAVA_OPTIONS=(-XX:+UseSerialGC -Xshare:auto -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
+# Quick to start rather than fast; a benchmark wants the opposite.
+[ -n "${SERVICES_FAST:-}" ] || JAVA_OPTIONS+=(-XX:TieredStopAtLevel=1)
 
 # Never begins with `-`: the storage tool would take it for an option.
 cluster_id() { python3 -c 'import base64,uuid;print("K"+base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22])'; }
@@ -122,7 +125,7 @@ start_mongo() {
   local port volume url
   volume=$(free_ports 1)
   mkdir -p "$RUN/mongo-java-server"
-  setsid java -Xmx512m "${JAVA_OPTIONS[@]}" -cp "$MONGO_JAVA_LIBS/classes:$MONGO_JAVA_LIBS/*" JavaServer "$volume" \
+  setsid java "-Xmx$MONGO_HEAP" "${JAVA_OPTIONS[@]}" -cp "$MONGO_JAVA_LIBS/classes:$MONGO_JAVA_LIBS/*" JavaServer "$volume" \
     </dev/null >"$RUN/mongo-java-server/log" 2>&1 8>&- &
   record mongo-java-server $! TERM
   url=mongodb://127.0.0.1:$volume/ MONGO_PORTS=$volume

@@ -20,6 +20,17 @@ pub fn documents_of(url: &str, collection: &str, flow: &str) -> Vec<Value> {
     documents
 }
 
+/// Counts the documents of a collection and drops it.
+pub fn take_all(url: &str, database: &str, collection: &str) -> u64 {
+    let taken = async {
+        let collection = Client::with_uri_str(url).await?.database(database).collection::<Document>(collection);
+        let count = collection.count_documents(doc! {}).await?;
+        collection.drop().await?;
+        mongodb::error::Result::Ok(count)
+    };
+    block_on(taken).unwrap_or_else(|e| panic!("counting {database}.{collection} failed: {e}"))
+}
+
 /// Documents that match a filter, at most 100,000.
 pub async fn find(url: &str, collection: &str, filter: Document) -> mongodb::error::Result<Vec<Value>> {
     let (database, collection) = collection.split_once('.').expect("db.collection");

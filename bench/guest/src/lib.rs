@@ -26,7 +26,7 @@ struct Row<'a> {
     imag: &'a str,
 }
 
-#[transform(topics = ["bench_in"], postgres = [Row], mongodb = ["bench.quotes"], kafka = ["bench-*"])]
+#[transform(topics = ["bench_in"], postgres = [Row], mongodb = ["bench.quotes"], kafka = ["benched-*"])]
 pub fn bench(record: &Record, out: &mut Outputs) -> Result<()> {
     if record.key().is_some() {
         return skip("has a key");
@@ -44,7 +44,7 @@ pub fn bench(record: &Record, out: &mut Outputs) -> Result<()> {
         out.mongodb("bench.quotes").json_bytes(record.value())?;
     }
     if to.contains("record") {
-        out.kafka(vars().get("topic").unwrap_or("bench-out")).json(&row)?;
+        out.kafka(vars().get("topic").unwrap_or("benched-out")).json(&row)?;
     }
     if to.is_empty() { skip("nowhere to go") } else { Ok(()) }
 }

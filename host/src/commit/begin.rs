@@ -20,6 +20,8 @@ pub struct Beginning {
     pub start: i64,
     /// Kafka outputs below are already published.
     pub kafka_lane: i64,
+    /// Some sink has everything below: what is condemned there only now was written by an earlier attempt.
+    pub passed: i64,
 }
 
 /// Why a partition cannot be read until somebody acts.
@@ -41,7 +43,13 @@ pub fn group_offset(committed: Option<i64>, lanes: impl Iterator<Item = i64>) ->
 /// Compares the group's offset with the sinks' progress and with what the log still holds.
 pub fn begin(known: Known<'_>) -> Result<Beginning, Obstacle> {
     let Known { group, lanes, low, end } = known;
-    let start = lanes.iter().copied().chain([group]).min().unwrap_or(group);
+    let all = || lanes.iter().copied().chain([group]);
+    let passed = all().max().unwrap_or(group);
+    let start = match all().min().unwrap_or(group) {
+        _ if mutant!(IgnoreProgress) => group,
+        _ if mutant!(BeginAtFurthest) => passed,
+        start => start,
+    };
     if start < low {
         return Err(Obstacle::Deleted(start));
     }
@@ -51,7 +59,7 @@ pub fn begin(known: Known<'_>) -> Result<Beginning, Obstacle> {
     if group > end {
         return Err(Obstacle::GroupBeyond);
     }
-    Ok(Beginning { start, kafka_lane: group })
+    Ok(Beginning { start, kafka_lane: group, passed })
 }
 
 /// What another tool did to the group.
@@ -84,8 +92,8 @@ mod tests {
     #[test]
     fn whoever_is_behind_gets_what_it_lacks() {
         let begin = |group, lanes: &[i64]| begin(Known { group, lanes, low: 3, end: 20 });
-        assert_eq!(begin(8, &[9, 6]), Ok(Beginning { start: 6, kafka_lane: 8 }));
-        assert_eq!(begin(8, &[]), Ok(Beginning { start: 8, kafka_lane: 8 }));
+        assert_eq!(begin(8, &[9, 6]), Ok(Beginning { start: 6, kafka_lane: 8, passed: 9 }));
+        assert_eq!(begin(8, &[]), Ok(Beginning { start: 8, kafka_lane: 8, passed: 8 }));
         assert_eq!(begin(8, &[9, 2]), Err(Obstacle::Deleted(2)));
         assert_eq!(begin(8, &[9, 21]), Err(Obstacle::SinkBeyond(1)));
         assert_eq!(begin(21, &[9]), Err(Obstacle::GroupBeyond));

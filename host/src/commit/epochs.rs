@@ -38,7 +38,7 @@ impl Epochs {
 
     /// Whether the partition is still ours under this epoch.
     pub fn holds(&self, partition: &Partition, epoch: u64) -> bool {
-        self.owned.get(partition).is_some_and(|owned| owned.epoch == epoch)
+        self.owned.get(partition).is_some_and(|owned| owned.epoch == epoch || mutant!(EpochIgnored))
     }
 
     pub fn owns(&self, partition: &Partition) -> bool {
@@ -112,6 +112,11 @@ pub fn revoked(ours: &[bool]) -> Option<Event> {
 pub fn renumbered(keep: &[bool]) -> Vec<Option<usize>> {
     let mut next = 0..;
     keep.iter().map(|kept| if *kept { next.next() } else { None }).collect()
+}
+
+/// Gives a span its new number; false where it is taken out.
+pub fn renumber(span: &mut usize, numbers: &[Option<usize>]) -> bool {
+    numbers[*span].inspect(|number| *span = *number).is_some()
 }
 
 #[cfg(test)]

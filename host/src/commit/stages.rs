@@ -28,6 +28,10 @@ pub enum Event {
     Failed,
     /// The sink's progress is behind the batch: it was restored from a backup.
     WentBack,
+    /// What an earlier attempt or another host did since the batch was read is not to be contradicted.
+    Late,
+    /// Kafka does not take some outputs; they are dead letters now.
+    Refused,
     /// Nobody knows whether a transaction was committed: the committed offset must be read again.
     Unknown,
     /// Some partitions of the batch are no longer ours; others are.
@@ -76,7 +80,15 @@ impl Commit {
     pub fn new(sql: &[usize], documents: &[usize]) -> Self {
         let stages = sql.iter().map(|&sink| Stage::Sql(sink));
         let stages = stages.chain(documents.iter().map(|&sink| Stage::Documents(sink)));
-        let stages = stages.chain([Stage::Publish, Stage::DeadTable, Stage::Offsets]).collect();
+        let stages = stages.chain([Stage::DeadTable, Stage::Publish, Stage::Offsets]);
+        let mut stages: Vec<Stage> = stages.collect();
+        let last = stages.len() - 1;
+        match () {
+            () if mutant!(KafkaFirst) => stages[..last].rotate_right(1),
+            () if mutant!(OffsetsBeforeSinks) => stages.rotate_right(1),
+            () if mutant!(DeadTableLast) => stages[last - 2..].rotate_left(1),
+            () => {}
+        }
         Commit { stages, at: 0, attempt: 0 }
     }
 
@@ -89,25 +101,28 @@ impl Commit {
     pub fn on(&mut self, event: Event) -> Action {
         match event {
             Event::Done => self.advance(1),
-            // A transaction holds the dead letters of a topic, so only the offsets are left out.
-            Event::DoneWithOffsets => match self.stages[self.at + 1] {
-                Stage::DeadTable => {
-                    self.stages.truncate(self.at + 2);
-                    self.advance(1)
-                }
-                _ => Action::Finished,
-            },
+            // Nothing is left but the offsets.
+            Event::DoneWithOffsets => {
+                self.stages.retain(|stage| *stage != Stage::Offsets);
+                self.advance(1)
+            }
+            // The dead letters that come of it may be rows, and rows come before the offsets.
+            Event::Refused => {
+                self.at = self.stages.iter().position(|stage| *stage == Stage::DeadTable).unwrap_or(self.at);
+                self.attempt = 0;
+                Action::Run(self.stages[self.at])
+            }
             Event::Failed => {
                 self.attempt += 1;
                 Action::RetryLater(self.stages[self.at], self.attempt)
             }
             // Each stage is repeatable, and the verdicts of the part that is left may differ: begin again.
             Event::SomeRevoked => {
-                (self.at, self.attempt) = (0, 0);
-                self.start()
+                (self.at, self.attempt) = (if mutant!(GoesOnWhenRevoked) { self.at } else { 0 }, 0);
+                Action::Run(self.stages[self.at])
             }
             Event::AllRevoked => Action::Abandon(Abandon::Revoked),
-            Event::WentBack | Event::Unknown => Action::Abandon(Abandon::Reread),
+            Event::WentBack | Event::Unknown | Event::Late => Action::Abandon(Abandon::Reread),
             Event::Stop => Action::Abandon(Abandon::Stopped),
             Event::Fenced => Action::Abandon(Abandon::Fenced),
         }
@@ -133,10 +148,12 @@ pub enum Publication {
 
 /// How a batch with so many outputs and dead letters is published.
 pub fn publication(transactional: bool, outputs: usize, letters: usize) -> Publication {
-    match (transactional, outputs + letters) {
-        (_, 0) => Publication::Nothing,
-        (false, _) => Publication::Plain,
-        (true, _) => Publication::Transaction,
+    match transactional {
+        // Offsets without a transaction carry no generation that is sealed: one that comes late would put back what
+        // tells which outputs are published.
+        true if outputs + letters > 0 || !mutant!(PlainCommit) => Publication::Transaction,
+        false if outputs + letters > 0 => Publication::Plain,
+        _ => Publication::Nothing,
     }
 }
 
@@ -151,7 +168,9 @@ pub fn event_of(error: &SinkError) -> Event {
 /// The event for what Kafka could not publish.
 pub fn event_of_publish(error: &PublishError) -> Event {
     match error {
-        PublishError::Refused(_) | PublishError::Wait(_) | PublishError::Operator(_) => Event::Failed,
+        PublishError::Refused(_) => Event::Refused,
+        PublishError::Unknown(_) if mutant!(KafkaBlindRetry) => Event::Failed,
+        PublishError::Wait(_) | PublishError::Operator(_) => Event::Failed,
         // The rebalance that made it stale is on its way to us; what is left of the batch is read again.
         PublishError::StaleGeneration(_) | PublishError::Unknown(_) => Event::Unknown,
         PublishError::Fenced(_) => Event::Fenced,
@@ -209,9 +228,9 @@ mod tests {
     #[test]
     fn a_transaction_with_offsets_leaves_out_the_plain_commit() {
         let mut commit = Commit::new(&[], &[]);
-        assert_eq!(commit.start(), Action::Run(Stage::Publish));
-        assert_eq!(commit.on(Event::DoneWithOffsets), Action::Run(Stage::DeadTable));
-        assert_eq!(commit.on(Event::Done), Action::Finished);
+        assert_eq!(commit.start(), Action::Run(Stage::DeadTable));
+        assert_eq!(commit.on(Event::Done), Action::Run(Stage::Publish));
+        assert_eq!(commit.on(Event::DoneWithOffsets), Action::Finished);
     }
 
     #[test]
@@ -219,7 +238,7 @@ mod tests {
         let mut commit = Commit::new(&[0], &[]);
         assert_eq!(commit.on(Event::Failed), Action::RetryLater(Stage::Sql(0), 1));
         assert_eq!(commit.on(Event::Failed), Action::RetryLater(Stage::Sql(0), 2));
-        assert_eq!(commit.on(Event::Done), Action::Run(Stage::Publish));
-        assert_eq!(commit.on(Event::Failed), Action::RetryLater(Stage::Publish, 1));
+        assert_eq!(commit.on(Event::Done), Action::Run(Stage::DeadTable));
+        assert_eq!(commit.on(Event::Failed), Action::RetryLater(Stage::DeadTable, 1));
     }
 }

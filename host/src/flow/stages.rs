@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use super::letters::dead_letters;
 use super::{DeadLetters, Shared};
+use crate::commit::decisions::is_told;
 use crate::commit::stages::{Publication, event_of_publish, publication};
 use crate::commit::{Decisions, Event, Stage, epochs, event_of, lanes};
 use crate::config::{Delivery, OnError};
@@ -20,8 +21,8 @@ use crate::router::{KAFKA, Routed};
 use crate::sinks::dead_letter::DeadLetter;
 use crate::sinks::kafka::{Publish, PublishError, TransactionCommit};
 use crate::sinks::{Item, Refusal, SinkBatch, Span, StoredVerdict, Written};
-use crate::source::resolve::{CommitMark, add_marked};
-use crate::source::{Sealed, SealedSpan, topics};
+use crate::source::resolve::{self, CommitMark, add_marked};
+use crate::source::{Partition, Sealed, SealedSpan, topics};
 
 /// A batch on its way through the stages.
 pub struct Batch {
@@ -32,8 +33,6 @@ pub struct Batch {
     /// What each sink gets, by index of the sink.
     sinks: Vec<SinkBatch>,
     kafka: SinkBatch,
-    /// What the modules condemned, to begin again with.
-    condemned: Vec<StoredVerdict>,
     group: Option<ConsumerGroupMetadata>,
     /// The module whose outputs these are: the last one of the chain.
     module: Arc<str>,
@@ -61,8 +60,7 @@ impl Batch {
         Batch {
             sinks,
             kafka: batch(routed.kafka, false),
-            decisions: Decisions::new(routed.verdicts.clone()),
-            condemned: routed.verdicts,
+            decisions: Decisions::new(routed.verdicts),
             slices: sealed.slices,
             group: sealed.group,
             module,
@@ -76,11 +74,10 @@ impl Batch {
         let mut kept = keep.iter();
         self.spans.retain(|_| *kept.next().unwrap_or(&false));
         let plain: Arc<[Span]> = self.spans.iter().map(|sealed| sealed.span.clone()).collect();
-        self.slices.retain_mut(|(span, _)| renumber(span, &numbers));
-        self.condemned.retain_mut(|verdict| renumber(&mut verdict.span, &numbers));
-        self.decisions = Decisions::new(self.condemned.clone());
+        self.slices.retain_mut(|(span, _)| epochs::renumber(span, &numbers));
+        self.decisions.begin_again(&numbers);
         for batch in self.sinks.iter_mut().chain([&mut self.kafka]) {
-            batch.items.retain_mut(|item| renumber(&mut item.span, &numbers));
+            batch.items.retain_mut(|item| epochs::renumber(&mut item.span, &numbers));
             batch.spans = plain.clone();
         }
     }
@@ -147,15 +144,17 @@ impl Stages {
         if to_write.items.is_empty() && !needs_progress {
             return Ok(Event::Done);
         }
-        if to_write.journal {
+        if needs_progress && is_told(to_write.journal) {
             to_write.verdicts = batch.decisions.all().to_vec();
         }
         match shared.wait_for(sink.write(to_write)) {
             Ok(written) => {
                 self.solved(shared, sink.name());
                 shared.written(sink.name()).inc_by(written.outputs);
-                self.take_written(shared, index, batch, written)?;
-                Ok(Event::Done)
+                match self.moved_on(shared, index, batch, &written) {
+                    Some(event) => Ok(event),
+                    None => take_written(shared, index, batch, written),
+                }
             }
             Err(error) => {
                 self.failed(shared, sink.name(), &error.message);
@@ -164,36 +163,39 @@ impl Stages {
         }
     }
 
-    fn take_written(
-        &mut self,
-        shared: &Shared,
-        index: usize,
-        batch: &mut Batch,
-        written: Written,
-    ) -> Result<(), String> {
-        let sink = shared.sinks[index].name();
-        let verdicts = refusals(sink, &batch.module, &batch.sinks[index], &written.refused);
-        let of_sink = &batch.sinks[index];
-        batch.decisions.learn(of_sink.journal, &of_sink.spans, &written.found, written.journalled);
-        if let (OnError::Stop, Some(first)) = (shared.on_error, verdicts.first()) {
-            let span = &batch.spans[first.span].span;
-            return Err(format!(
-                "stopped: sink {sink} refused an output of {}/{}/{}: {}: {}",
-                span.topic, span.partition, first.offset, first.code, first.message
-            ));
+    /// Whether another host goes on with a partition of which the journal's sink has more than we knew: decisions that
+    /// counted then may be deleted.
+    fn moved_on(&mut self, shared: &Shared, index: usize, batch: &Batch, written: &Written) -> Option<Event> {
+        let to_write = &batch.sinks[index];
+        if !to_write.journal || !lanes::is_replay(&to_write.spans, &written.found) {
+            return None;
         }
-        verdicts.into_iter().for_each(|verdict| batch.decisions.add(verdict));
-        batch.drop_condemned();
-        Ok(())
+        let partitions: Vec<Partition> =
+            batch.spans.iter().map(|sealed| (sealed.span.topic.clone(), sealed.span.partition)).collect();
+        match resolve::committed(&shared.consumer, &partitions) {
+            Ok(committed) => {
+                let mut all = batch.spans.iter().zip(committed);
+                let stale = |(sealed, committed): (&SealedSpan, Option<(i64, String)>)| {
+                    lanes::moved_on(&sealed.span, sealed.kafka_lane, committed.map(|(offset, _)| offset))
+                };
+                all.any(stale).then_some(Event::Late)
+            }
+            Err(words) => {
+                self.failed(shared, "consumer group", &words);
+                Some(Event::Failed)
+            }
+        }
     }
 
-    /// Kafka outputs and dead letters, and in a transaction the offsets. Without either there is nothing to open a
-    /// transaction for.
+    /// Kafka outputs and dead letters, and in a transaction the offsets.
     fn publish(&mut self, shared: &Shared, batch: &mut Batch) -> Result<Event, String> {
         let spans = &batch.spans;
         batch.kafka.items.retain(|item| lanes::is_due(item.offset, spans[item.span].kafka_lane));
         let refused = shared.kafka.precheck(&batch.kafka);
-        refuse_outputs(shared, batch, &refused)?;
+        if !refused.is_empty() {
+            refuse_outputs(shared, batch, &refused)?;
+            return Ok(Event::Refused);
+        }
         let letters: Vec<(String, DeadLetter)> = letters(shared, batch)
             .into_iter()
             .filter(|letter| letter_is_new(letter, batch))
@@ -223,10 +225,11 @@ impl Stages {
                 }
                 Ok(if transaction { Event::DoneWithOffsets } else { Event::Done })
             }
-            // They become dead letters; the stage runs again without them.
+            // They become dead letters; what is left is published without them.
             Err(PublishError::Refused(refused)) => {
                 refuse_outputs(shared, batch, &refused)?;
-                Ok(Event::Failed)
+                // Without a name there is nothing to leave out.
+                Ok(if refused.is_empty() { Event::Failed } else { Event::Refused })
             }
             Err(error) => Ok(self.publish_failed(shared, error)),
         }
@@ -341,6 +344,28 @@ impl Stages {
     }
 }
 
+/// Takes what a sink refused, and what it found decided.
+fn take_written(shared: &Shared, index: usize, batch: &mut Batch, written: Written) -> Result<Event, String> {
+    let sink = shared.sinks[index].name();
+    let verdicts = refusals(sink, &batch.module, &batch.sinks[index], &written.refused);
+    let passed: Vec<i64> = batch.spans.iter().map(|sealed| sealed.passed).collect();
+    let of_sink = &batch.sinks[index];
+    let Written { found, journalled, .. } = written;
+    if let Some(event) = batch.decisions.learn(of_sink.journal, &of_sink.spans, &passed, &found, journalled) {
+        return Ok(event);
+    }
+    if let (OnError::Stop, Some(first)) = (shared.on_error, verdicts.first()) {
+        let span = &batch.spans[first.span].span;
+        return Err(format!(
+            "stopped: sink {sink} refused an output of {}/{}/{}: {}: {}",
+            span.topic, span.partition, first.offset, first.code, first.message
+        ));
+    }
+    verdicts.into_iter().for_each(|verdict| batch.decisions.add(verdict));
+    batch.drop_condemned();
+    Ok(Event::Done)
+}
+
 /// Takes outputs that Kafka does not accept out of the batch; with `on_error = "stop"` the flow stops instead.
 fn refuse_outputs(shared: &Shared, batch: &mut Batch, refused: &[Refusal]) -> Result<(), String> {
     let verdicts = refusals(KAFKA, &batch.module, &batch.kafka, refused);
@@ -390,14 +415,4 @@ fn refusals(sink: &str, module: &str, batch: &SinkBatch, refused: &[Refusal]) ->
         }
     };
     refused.iter().map(verdict).collect()
-}
-
-fn renumber(span: &mut usize, numbers: &[Option<usize>]) -> bool {
-    match numbers[*span] {
-        Some(number) => {
-            *span = number;
-            true
-        }
-        None => false,
-    }
 }

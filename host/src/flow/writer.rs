@@ -11,19 +11,22 @@ use tracing::{error, info, warn};
 use super::Shared;
 use super::breaker::Breaker;
 use super::stages::{Batch, Stages};
-use crate::commit::{Abandon, Action, Commit, Event, Stage, epochs};
+use crate::commit::{Abandon, Action, Commit, Event, Stage, decisions, epochs};
 use crate::config::OnError;
 use crate::failpoint;
 use crate::health::Beat;
-use crate::outcome::{Ruling, Transformed};
+use crate::outcome::{Ruling, Transformed, Verdict};
 use crate::router::{self, Routed};
 use crate::runtime::{Job, Pool};
-use crate::sinks::backoff;
+use crate::sinks::{Span, backoff};
 use crate::source::reader::Request;
 use crate::source::{Partition, Sealed, SealedSpan};
 
 /// How often a wait looks up: for the beat, for revoked partitions, for shutdown.
 const LOOK: Duration = Duration::from_millis(100);
+/// Attempts for a record that was written before and is condemned now: what comes from load passes, what comes from
+/// another module does not.
+const LATE_ATTEMPTS: u32 = 2;
 
 /// The writer of one flow.
 pub struct Writer {
@@ -106,15 +109,19 @@ impl Writer {
     }
 
     /// Collects the outcomes of all slices; slices whose module asks for another attempt are run again until it does
-    /// not. `None` where the batch is given up meanwhile.
+    /// not, those that condemn what a sink has already written a few times. `None` where the batch is given up meanwhile.
     fn outcomes(&self, sealed: &Sealed, beat: &Beat) -> Option<Vec<Transformed>> {
         let mut outcomes: Vec<Option<Transformed>> = sealed.slices.iter().map(|_| None).collect();
         self.collect(&sealed.outcomes, &mut outcomes, beat)?;
         let key = format!("flow {} retry", self.shared.name);
         let mut attempt = 0;
         loop {
+            let wanted = |index: usize, outcome: &Transformed| match retry_reason(outcome) {
+                None if attempt < LATE_ATTEMPTS => late_reason(&sealed, index, outcome),
+                reason => reason,
+            };
             let again: Vec<(usize, String)> =
-                outcomes.iter().enumerate().filter_map(|(i, o)| Some((i, retry_reason(o.as_ref()?)?))).collect();
+                outcomes.iter().enumerate().filter_map(|(i, o)| Some((i, wanted(i, o.as_ref()?)?))).collect();
             let Some((_, reason)) = again.first() else {
                 if attempt > 0 {
                     self.shared.health.solved(&key);
@@ -123,8 +130,8 @@ impl Writer {
             };
             attempt += 1;
             self.shared.retried("modules").inc();
-            self.shared.health.problem(&key, format!("a module asks for another attempt: {reason}"));
-            warn!(flow = %self.shared.name, attempt, "a module asks for another attempt of the batch: {reason}");
+            self.shared.health.problem(&key, format!("another attempt is needed: {reason}"));
+            warn!(flow = %self.shared.name, attempt, "another attempt of the batch is needed: {reason}");
             if !self.wait(backoff::next(attempt), beat, || sealed.spans.iter().any(|s| self.holds(s))) {
                 return None;
             }
@@ -340,6 +347,20 @@ fn retry_reason(outcome: &Transformed) -> Option<String> {
         Ruling::Retry { message } => Some(format!("module {}: {message}", verdict.module)),
         _ => None,
     })
+}
+
+/// A record that some sink has passed, of which nothing may be written now.
+fn late_reason(sealed: &Sealed, index: usize, outcome: &Transformed) -> Option<String> {
+    let (span, slice) = &sealed.slices[index];
+    let SealedSpan { span, passed, .. } = &sealed.spans[*span];
+    let is_late = |verdict: &&Verdict| {
+        let offset = slice.offset(verdict.record as usize);
+        matches!(verdict.ruling, Ruling::Dead { .. }) && decisions::is_late(offset, *passed)
+    };
+    let verdict = outcome.verdicts.iter().find(is_late)?;
+    let offset = slice.offset(verdict.record as usize);
+    let Span { topic, partition, .. } = span;
+    Some(format!("module {} rejects {topic}/{partition}/{offset}, which a sink has passed", verdict.module))
 }
 
 /// Why the flow has to stop after this batch, with the first record that it must not pass.

@@ -38,6 +38,7 @@ struct Part {
     topic_id: Arc<str>,
     epoch: u64,
     kafka_lane: i64,
+    passed: i64,
     born: i32,
     start: i64,
     next: i64,
@@ -51,6 +52,7 @@ pub struct Origin {
     pub topic_id: Arc<str>,
     pub epoch: u64,
     pub kafka_lane: i64,
+    pub passed: i64,
     /// Partitions that the topic had when the group came into being.
     pub born: i32,
     /// The position before the record: where the batch before ended.
@@ -140,7 +142,8 @@ impl OpenBatch {
                 end: part.next,
                 digest: digest.clone(),
             };
-            spans.push(SealedSpan { span, epoch: part.epoch, kafka_lane: part.kafka_lane, born: part.born });
+            let Part { epoch, kafka_lane, passed, born, .. } = part;
+            spans.push(SealedSpan { span, epoch, kafka_lane, passed, born });
             let open = part.open.map(SliceBuilder::build);
             slices.extend(part.closed.into_iter().chain(open).map(|slice| (index, slice)));
         }
@@ -154,6 +157,7 @@ impl OpenBatch {
             topic_id: origin.topic_id,
             epoch: origin.epoch,
             kafka_lane: origin.kafka_lane,
+            passed: origin.passed,
             born: origin.born,
             start: origin.position,
             next: origin.position,
@@ -177,7 +181,7 @@ mod tests {
     fn push(batch: &mut OpenBatch, partition: i32, offset: i64, position: i64, size: usize) {
         let value = vec![b'x'; size];
         let record = Incoming { offset, timestamp: 0, key: None, value: Some(&value[..]), headers: std::iter::empty() };
-        let origin = || Origin { topic_id: "id".into(), epoch: 1, kafka_lane: 0, born: 1, position };
+        let origin = || Origin { topic_id: "id".into(), epoch: 1, kafka_lane: 0, passed: 0, born: 1, position };
         batch.push(&(Arc::from("t"), partition), record, origin);
     }
 

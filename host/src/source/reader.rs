@@ -105,6 +105,7 @@ enum State {
 struct Reading {
     topic_id: Arc<str>,
     kafka_lane: i64,
+    passed: i64,
     born: i32,
     /// The next offset that we expect.
     next: i64,
@@ -302,6 +303,7 @@ impl Loop {
             topic_id: reading.topic_id.clone(),
             epoch,
             kafka_lane: reading.kafka_lane,
+            passed: reading.passed,
             born: reading.born,
             position: reading.sealed,
         };

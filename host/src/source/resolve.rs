@@ -46,6 +46,8 @@ pub struct Begin {
     pub start: i64,
     /// Kafka outputs below are already published.
     pub kafka_lane: i64,
+    /// Some sink has everything below.
+    pub passed: i64,
     /// The end of what can be read now.
     pub end: i64,
     /// Partitions that the topic had when the group came into being.
@@ -113,7 +115,7 @@ pub type Answer = (Partition, Result<Begin, String>);
 impl Resolver {
     /// Finds the beginnings of partitions; an error concerns all of them and is worth another attempt.
     pub fn resolve(&self, partitions: &[Partition]) -> Result<Vec<Answer>, String> {
-        let committed = self.committed(partitions)?;
+        let committed = committed(&self.consumer, partitions)?;
         let mut spans = Vec::with_capacity(partitions.len());
         let mut ids: HashMap<Arc<str>, Arc<str>> = HashMap::new();
         for (topic, partition) in partitions.iter().cloned() {
@@ -187,10 +189,10 @@ impl Resolver {
         };
         let moved = begin::moved(group, marked, &lanes, self.plausible_gap);
         self.tell_moved(partition, group, stored, &moved);
-        let begin::Beginning { start, kafka_lane } = beginning;
+        let begin::Beginning { start, kafka_lane, passed } = beginning;
         let replay = replay(start, kafka_lane, digest, stored);
         let topic_id = span.topic_id.clone();
-        Ok(Ok(Begin { topic_id, start, kafka_lane, end, born: 0, first: false, replay }))
+        Ok(Ok(Begin { topic_id, start, kafka_lane, passed, end, born: 0, first: false, replay }))
     }
 
     /// Whether the topic is another one than this process has read under its name; notes the one that is there now.
@@ -204,28 +206,6 @@ impl Resolver {
             warn!(flow = %self.flow, "topic {} was deleted and created again; it is read from its beginning", span.topic);
         }
         recreated
-    }
-
-    /// Committed offsets, where there are any. The fetch is *stable*: it waits for transactions that hold offsets.
-    fn committed(&self, partitions: &[Partition]) -> Result<Vec<Option<(i64, String)>>, String> {
-        let names = to_list(partitions.iter());
-        let found = self
-            .consumer
-            .committed_offsets(names, PATIENCE)
-            .map_err(|cause| format!("could not read the committed offsets of {}: {cause}", list(partitions.iter())))?;
-        let offset = |(topic, number): &Partition| {
-            let element = found.find_partition(topic, *number)?;
-            match element.offset() {
-                Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
-                _ => None,
-            }
-        };
-        for element in found.elements() {
-            element.error().map_err(|cause| {
-                format!("could not read the committed offset of {}/{}: {cause}", element.topic(), element.partition())
-            })?;
-        }
-        Ok(partitions.iter().map(offset).collect())
     }
 
     /// Where a partition without an offset begins. `start` holds for those that were there when the group came into
@@ -266,7 +246,7 @@ impl Resolver {
             .map_err(|cause| format!("could not read the partitions of topic {topic}: {cause}"))?;
         let count = metadata.topics().iter().find(|t| t.name() == &**topic).map_or(0, |t| t.partitions().len() as i32);
         let all: Vec<Partition> = (0..count).map(|number| (topic.clone(), number)).collect();
-        let committed = self.committed(&all)?;
+        let committed = committed(&self.consumer, &all)?;
         let marked = committed.iter().flatten().find_map(|(_, mark)| CommitMark::parse(mark)).map(|mark| mark.born);
         let foreign = committed.iter().any(Option::is_some).then_some(0);
         Ok(marked.or(foreign).unwrap_or(count))
@@ -278,6 +258,27 @@ fn replay(start: i64, kafka_lane: i64, digest: &str, stored: &[(&str, &Lane)]) -
     let sinks = stored.iter().map(|(_, lane)| (lane.next_offset, lane.digest.as_str()));
     let known = sinks.chain([(kafka_lane, digest)]).filter(|(until, digest)| *until > start && !digest.is_empty());
     known.max_by_key(|(until, _)| *until).map(|(until, digest)| Replay { until, digest: digest.to_owned() })
+}
+
+/// Committed offsets, where there are any. The fetch is *stable*: it waits for transactions that hold offsets.
+pub fn committed(consumer: &FlowConsumer, partitions: &[Partition]) -> Result<Vec<Option<(i64, String)>>, String> {
+    let names = to_list(partitions.iter());
+    let found = consumer
+        .committed_offsets(names, PATIENCE)
+        .map_err(|cause| format!("could not read the committed offsets of {}: {cause}", list(partitions.iter())))?;
+    let offset = |(topic, number): &Partition| {
+        let element = found.find_partition(topic, *number)?;
+        match element.offset() {
+            Offset::Offset(offset) => Some((offset, element.metadata().to_owned())),
+            _ => None,
+        }
+    };
+    for element in found.elements() {
+        element.error().map_err(|cause| {
+            format!("could not read the committed offset of {}/{}: {cause}", element.topic(), element.partition())
+        })?;
+    }
+    Ok(partitions.iter().map(offset).collect())
 }
 
 #[cfg(test)]

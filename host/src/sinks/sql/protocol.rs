@@ -15,9 +15,9 @@ pub fn check_rewind(sink: &str, batch: &SinkBatch, found: &[i64]) -> Result<(), 
     Err(SinkError { class: Class::Rewind, message })
 }
 
-/// What has to be kept of this batch: the sink's own refusals and, where it holds the journal, what was decided before.
+/// What has to be kept of this batch: the sink's own refusals and what was decided before.
 pub fn verdicts(sink: &str, batch: &SinkBatch, refused: &[Refusal], found: &[i64]) -> Vec<StoredVerdict> {
-    let before = batch.verdicts.iter().filter(|v| batch.journal && is_journalled(v, found));
+    let before = batch.verdicts.iter().filter(|v| is_journalled(v, found));
     let own = refused.iter().map(|refusal| {
         let item = &batch.items[refusal.item];
         StoredVerdict {

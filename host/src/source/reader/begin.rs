@@ -119,6 +119,7 @@ impl Loop {
         slot.state = State::Reading(Reading {
             topic_id: begin.topic_id,
             kafka_lane: begin.kafka_lane,
+            passed: begin.passed,
             born: begin.born,
             next: begin.start,
             sealed: begin.start,

@@ -10,9 +10,9 @@ use wasmill_tests::{Case, guests, wait_until};
 
 const PARTITIONS: i32 = 4;
 /// Swaps that are waited for, one after the other.
-const SINGLE: u32 = 60;
+const SINGLE: u32 = 40;
 /// Swaps as fast as the folder takes them, of which the last is waited for.
-const BURSTS: u32 = 7;
+const BURSTS: u32 = 8;
 const BURST: u32 = 20;
 /// The module that stays.
 const LAST: u32 = 1000;

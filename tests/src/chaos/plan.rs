@@ -63,7 +63,7 @@ pub(super) fn plan(seed: u64, length: Duration, hosts: usize) -> Vec<(Duration, 
                 _ => {}
             }
             planned.push((at, fault));
-            at += millis(&mut random, 300, 1800);
+            at += millis(&mut random, 300, 2700);
         }
     }
     planned

@@ -83,6 +83,8 @@ pub fn run(knobs: Knobs) -> ExitCode {
 }
 
 fn configure(case: &mut Case, topic: &str, output: &str) -> Vec<Flow> {
+    // A host that lives for seconds would spend them on compiling.
+    case.modules.push_str("cache = \"cache\"\n");
     case.tables.push_str(
         "[kafka.properties]\n\"session.timeout.ms\" = \"6000\"\n\"heartbeat.interval.ms\" = \"500\"\n\
          \"reconnect.backoff.max.ms\" = \"1000\"\n",

@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const DRAIN: Duration = Duration::from_secs(4);
 /// Time after which the process ends whatever its threads do.
 const LEAVE: Duration = Duration::from_secs(5);
+/// A flow that loses its place in the group twice within this time has a rival.
+const DISPLACED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Exit codes of the process.
 pub mod exit {
@@ -85,6 +87,8 @@ struct Supervisor {
     refused: BTreeMap<String, String>,
     /// Flows that have ended by themselves, with the digest of the modules that did it.
     halted: BTreeMap<String, Arc<str>>,
+    /// Flows that lost their place in the group to a member of the same instance, and when.
+    displaced: BTreeMap<String, Instant>,
     done: BTreeSet<String>,
     /// The folder was looked through at least once.
     scanned: bool,
@@ -142,6 +146,7 @@ impl Supervisor {
             leaving: BTreeMap::new(),
             refused: BTreeMap::new(),
             halted: BTreeMap::new(),
+            displaced: BTreeMap::new(),
             done: BTreeSet::new(),
             scanned: false,
             dirty: true,
@@ -280,6 +285,7 @@ impl Supervisor {
                 End::Failed { fenced, reason } => {
                     return Err(Failure::new(if fenced { exit::FENCED } else { exit::THREAD_DIED }, reason));
                 }
+                End::Displaced(reason) => self.join_once_more(name, reason)?,
                 End::Halted(reason) => {
                     error!(flow = %name, "flow stopped: {reason}");
                     self.process.health.problem(&format!("flow {name}"), reason);
@@ -288,6 +294,18 @@ impl Supervisor {
                 End::Done | End::Stopped => drop(self.done.insert(name)),
             }
         }
+        Ok(())
+    }
+
+    /// A coordinator that fails before a new member is on its disk comes back with the one before it, and fences the
+    /// new one though nobody else is there: joining again settles that. Another host of our name would displace us again.
+    fn join_once_more(&mut self, name: String, reason: String) -> Result<(), Failure> {
+        let before = self.displaced.insert(name.clone(), Instant::now());
+        if before.is_some_and(|before| before.elapsed() < DISPLACED_AGAIN) {
+            return Err(Failure::new(exit::FENCED, reason));
+        }
+        warn!(flow = %name, "joining the group once more: {reason}");
+        self.dirty = true;
         Ok(())
     }
 

@@ -58,6 +58,29 @@ fn a_killed_host_is_replaced_by_the_others() {
     assert_same(&expected, documents.iter().filter_map(|d| d["quote"].as_str()));
 }
 
+#[test]
+fn of_two_hosts_with_one_name_one_ends_and_the_other_writes_everything() {
+    let mut case = Case::new("one_name");
+    case.tables.push_str("[host]\ninstance = \"twin\"\n");
+    let topic = case.topic("in", 2);
+    let flow = case.flow_of("quotes", &topic);
+    case.install("quotes");
+    let first = case.start();
+    first.ready();
+    let hosts = [first, case.start()];
+    wait_until("one of the two ends", 60, || hosts.iter().any(|host| host.exited().is_some()));
+    let (mut ended, mut left): (Vec<Host>, Vec<Host>) = hosts.into_iter().partition(|host| host.exited().is_some());
+    assert_eq!((ended.len(), left.len()), (1, 1));
+    assert_eq!(ended.remove(0).finish().code, 78);
+    let samples = samples::quotes(&topic, 2, 1000, 5);
+    kafka::produce(&samples.iter().map(|s| s.record.clone()).collect::<Vec<_>>());
+    case.wait_until_committed(&flow, &topic, 60);
+    let expected: BTreeSet<&str> = quotes(&samples).map(|(_, s)| s.quote.as_str()).collect();
+    let rows = case.database.column("SELECT quotes FROM quotes");
+    assert_same(&expected, rows.iter().map(String::as_str));
+    assert_eq!(left.remove(0).stop().code, 0);
+}
+
 fn quotes(samples: &[Sample]) -> impl Iterator<Item = (usize, &Sample)> {
     samples.iter().enumerate().filter(|(_, s)| s.kind == Kind::Quote)
 }

@@ -55,6 +55,8 @@ pub enum End {
     Done,
     /// It waits for an operator.
     Halted(String),
+    /// The group gave its place to another member of the same instance.
+    Displaced(String),
     /// The process has to end.
     Failed { fenced: bool, reason: String },
 }
@@ -452,7 +454,8 @@ fn end_of(flow: &str, read: Result<reader::End, String>, written: Option<writer:
         (_, Some(writer::End::Fenced(reason))) => End::Failed { fenced: true, reason },
         (_, Some(writer::End::Stopped(reason))) => End::Halted(reason),
         (_, None) => End::Failed { fenced: false, reason: format!("flow {flow}: the writer's thread died") },
-        (Err(reason), _) => End::Failed { fenced: reason.contains("fenced"), reason },
+        (Err(reason), _) if reason.contains("fenced") => End::Displaced(reason),
+        (Err(reason), _) => End::Failed { fenced: false, reason },
         (Ok(reader::End::Done), Some(writer::End::Drained)) => End::Done,
         (Ok(reader::End::Stopped), Some(writer::End::Drained)) => End::Stopped,
     }

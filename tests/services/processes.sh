@@ -40,18 +40,20 @@ all_alive() {
   while read -r name pid started signal; do alive "$pid" "$started" || return 1; done <"$RUN/pids"
 }
 
+# What `up` started, and in the file `others` what a test has added.
+everything() { cat "$RUN/pids" "$RUN/others" 2>/dev/null || true; }
+
 any_alive() {
   local name pid started signal
-  while read -r name pid started signal; do ! alive "$pid" "$started" || return 0; done <"$RUN/pids"
+  while read -r name pid started signal; do ! alive "$pid" "$started" || return 0; done < <(everything)
   return 1
 }
 
 end_recorded() {
   local name pid started signal i
-  [ -s "$RUN/pids" ] || return 0
   while read -r name pid started signal; do
     ! alive "$pid" "$started" || kill "-$signal" "$pid" 2>/dev/null || true
-  done <"$RUN/pids"
+  done < <(everything)
   for ((i = 0; i < 100; i++)); do
     any_alive || break
     sleep 0.1
@@ -60,8 +62,8 @@ end_recorded() {
     alive "$pid" "$started" || continue
     say "$name ($pid) did not stop in 10 s: KILL"
     kill -KILL "$pid" 2>/dev/null || true
-  done <"$RUN/pids"
-  rm -f "$RUN/pids"
+  done < <(everything)
+  rm -f "$RUN/pids" "$RUN/others"
 }
 
 remove_data() {

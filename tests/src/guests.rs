@@ -21,9 +21,14 @@ pub fn bytes(name: &str) -> Vec<u8> {
 
 /// The module `numbered`, changed to write this number: another digest without another compilation.
 pub fn numbered(number: u32) -> Vec<u8> {
-    let mut bytes = bytes("numbered");
+    with_number("numbered", number)
+}
+
+/// A module that carries `@@NUMBER:00000000@@`, with this number in its place.
+pub fn with_number(module: &str, number: u32) -> Vec<u8> {
+    let mut bytes = bytes(module);
     let places: Vec<usize> = (0..bytes.len() - NUMBER.len()).filter(|&at| bytes[at..].starts_with(NUMBER)).collect();
-    assert!(!places.is_empty(), "the module `numbered` has no @@NUMBER:00000000@@ to change");
+    assert!(!places.is_empty(), "the module `{module}` has no @@NUMBER:00000000@@ to change");
     for at in places {
         let digits = format!("{number:0DIGITS$}");
         bytes[at + NUMBER.len()..at + NUMBER.len() + DIGITS].copy_from_slice(digits.as_bytes());

@@ -2,6 +2,7 @@
 //! names what it waited for; nothing sleeps for luck, nothing is mocked.
 
 pub mod case;
+pub mod chaos;
 pub mod guests;
 pub mod hands;
 pub mod host;

@@ -57,6 +57,19 @@ pub struct Settings {
     pub switches: String,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            seed: 1,
+            length: Duration::from_secs(120),
+            rate: 3_000,
+            backlog: 20_000,
+            directory: PathBuf::from("chaos"),
+            switches: String::new(),
+        }
+    }
+}
+
 /// What came out.
 pub struct Outcome {
     pub report: Report,

@@ -27,11 +27,8 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
     let mut settings = Settings {
         seed: now % 1_000_000,
-        length: Duration::from_secs(120),
-        rate: 1_000,
-        backlog: 5_000,
         directory: PathBuf::from(arguments.next().context(USAGE)?),
-        switches: String::new(),
+        ..Settings::default()
     };
     while let Some(name) = arguments.next() {
         let value = arguments.next().context(USAGE)?;

@@ -246,7 +246,8 @@ pub struct Flow {
     pub on_error: OnError,
     /// Topic of the dead letters, or `table:NAME` in the first SQL sink by name. Default: `<topic>.dlq`.
     pub dead_letters: Option<String>,
-    /// Stop the flow when nearly everything is refused, instead of dead-lettering a whole topic. Default: true.
+    /// Stop the flow when nearly everything is refused, instead of dead-lettering a whole topic. Default: true with
+    /// `on_error = "dead-letter"`.
     pub breaker: Option<bool>,
     pub limits: Limits,
     pub batch: Batch,

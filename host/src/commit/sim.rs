@@ -46,7 +46,7 @@ fn run(seed: u64, trace: bool) -> Vec<String> {
             _ => {
                 world.happen();
                 hosts[chosen].step(&mut world);
-                if hosts[chosen].is_half_way() && world.rng.chance(80) {
+                if hosts[chosen].is_half_way() && world.rng.chance(100) {
                     stop(&mut hosts[chosen], &mut world);
                 }
             }
@@ -68,7 +68,7 @@ fn run(seed: u64, trace: bool) -> Vec<String> {
 
 /// The process is not scheduled for a while, mostly for longer than its session lasts.
 fn stop(host: &mut Host, world: &mut World) {
-    host.stopped = 1 + world.rng.below(60);
+    host.stopped = 1 + world.rng.below(60) * (1 + world.rng.below(3));
     host.say(world, || "stops".into());
     if world.rng.chance(700) {
         world.group.expire(host.index, &mut world.rng);

@@ -88,7 +88,7 @@ pub fn plan(
         delivery: flow.delivery.unwrap_or(default),
         on_error: flow.on_error,
         dead_letters,
-        breaker: flow.breaker.unwrap_or(true),
+        breaker: flow.breaker.unwrap_or(flow.on_error == OnError::DeadLetter),
         records: batch_records(config, flow, &sinks),
         sinks,
         targets,

@@ -117,7 +117,7 @@ impl Writer {
         let mut attempt = 0;
         loop {
             let wanted = |index: usize, outcome: &Transformed| match retry_reason(outcome) {
-                None if attempt < LATE_ATTEMPTS => late_reason(&sealed, index, outcome),
+                None if attempt < LATE_ATTEMPTS => late_reason(sealed, index, outcome),
                 reason => reason,
             };
             let again: Vec<(usize, String)> =

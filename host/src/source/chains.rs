@@ -42,9 +42,9 @@ impl Chains {
 
 /// Whether a digest, whole or shortened, names these modules.
 fn is_digest(whole: &str, digest: &str) -> bool {
-    let (mut wholes, mut parts) = (whole.split('+'), digest.split('+'));
-    let same = wholes.by_ref().zip(parts.by_ref()).all(|(whole, part)| part.len() >= 16 && whole.starts_with(part));
-    same && wholes.next().is_none() && parts.next().is_none()
+    let (wholes, parts): (Vec<&str>, Vec<&str>) = (whole.split('+').collect(), digest.split('+').collect());
+    let is_same = |(whole, part): (&&str, &&str)| part.len() >= 16 && whole.starts_with(part);
+    wholes.len() == parts.len() && wholes.iter().zip(&parts).all(is_same)
 }
 
 #[cfg(test)]

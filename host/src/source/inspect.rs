@@ -168,7 +168,7 @@ impl Resolver {
                     warn!(
                         flow = %self.flow, partition = %place, sink = stored[sink].0,
                         "another tool moved the consumer group back to {group}: the sink has everything up to {until}, so \
-                         what comes of offsets {group} to {} is not written there again; to write it again, stop the \
+                         what comes of offsets {group} to {} is not written there again (Kafka outputs of it are); to write it again, stop the \
                          flow and run: {reset}", until - 1
                     );
                 }

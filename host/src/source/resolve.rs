@@ -253,13 +253,6 @@ impl Resolver {
     }
 }
 
-/// What was processed before from `start` on, and by whom: the sink that is furthest tells, or else the group.
-fn replay(start: i64, kafka_lane: i64, digest: &str, stored: &[(&str, &Lane)]) -> Option<Replay> {
-    let sinks = stored.iter().map(|(_, lane)| (lane.next_offset, lane.digest.as_str()));
-    let known = sinks.chain([(kafka_lane, digest)]).filter(|(until, digest)| *until > start && !digest.is_empty());
-    known.max_by_key(|(until, _)| *until).map(|(until, digest)| Replay { until, digest: digest.to_owned() })
-}
-
 /// Committed offsets, where there are any. The fetch is *stable*: it waits for transactions that hold offsets.
 pub fn committed(consumer: &FlowConsumer, partitions: &[Partition]) -> Result<Vec<Option<(i64, String)>>, String> {
     let names = to_list(partitions.iter());
@@ -279,6 +272,13 @@ pub fn committed(consumer: &FlowConsumer, partitions: &[Partition]) -> Result<Ve
         })?;
     }
     Ok(partitions.iter().map(offset).collect())
+}
+
+/// What was processed before from `start` on, and by whom: the sink that is furthest tells, or else the group.
+fn replay(start: i64, kafka_lane: i64, digest: &str, stored: &[(&str, &Lane)]) -> Option<Replay> {
+    let sinks = stored.iter().map(|(_, lane)| (lane.next_offset, lane.digest.as_str()));
+    let known = sinks.chain([(kafka_lane, digest)]).filter(|(until, digest)| *until > start && !digest.is_empty());
+    known.max_by_key(|(until, _)| *until).map(|(until, digest)| Replay { until, digest: digest.to_owned() })
 }
 
 #[cfg(test)]

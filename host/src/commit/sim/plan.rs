@@ -78,7 +78,7 @@ impl Plan {
         let documents = if sql == 0 && !transactional { 1 } else { rng.below(2) };
         let table = sql > 0 && rng.chance(200);
         // A copy may be from between a batch and its dead letters; then those are gone.
-        let restores = sql > 0 && !table && rng.chance(400);
+        let restores = sql > 0 && !table && rng.chance(500);
         let mut plan = Plan {
             names: (0..partitions as i32).map(|number| (topic.clone(), number)).collect(),
             id: "id".into(),
@@ -91,9 +91,9 @@ impl Plan {
             table,
             named: rng.chance(500),
             // Without a journal only verdicts that every attempt repeats are final.
-            flaky: if sql > 0 && rng.chance(600) { 100 } else { 0 },
+            flaky: if sql > 0 && rng.chance(600) { 250 } else { 0 },
             restores,
-            steps: 60 + rng.below(300),
+            steps: 60 + rng.below(340),
             late_commits: false,
             mildness: 1 + rng.below(4),
         };
@@ -103,7 +103,7 @@ impl Plan {
         }
         plan.late_commits = transactional || plan.flaky == 0;
         for _ in 0..partitions {
-            let count = 3 + rng.below(4) + LAST;
+            let count = 4 + rng.below(4) + LAST;
             let mut records: Vec<Record> = (0..count).map(|_| plan.record(rng)).collect();
             // What is stale must stay visible.
             let last = records.iter_mut().skip(count - LAST);

@@ -101,11 +101,9 @@ impl Host {
     pub(super) fn publish(&mut self, world: &mut World, at: At, batch: &mut Batch) -> Step {
         let id = self.producer_id(world);
         if at == At::Call {
-            let lane = |item: &Item| batch.spans[item.span].kafka_lane;
-            let due: Vec<bool> =
-                batch.items.iter().map(|i| !is_kafka(&i) || lanes::is_due(i.offset, lane(i))).collect();
-            let mut due = due.into_iter();
-            batch.items.retain(|_| due.next().unwrap_or(true));
+            let spans = &batch.spans;
+            let due = |item: &Item| lanes::is_due(item.offset, spans[item.span].kafka_lane);
+            batch.items.retain(|item| !is_kafka(&item) || due(item));
             let items: Vec<Item> = batch.items.iter().filter(is_kafka).cloned().collect();
             if items.iter().any(|item| item.out.refused) {
                 refuse(batch, &items, KAFKA);
@@ -167,8 +165,9 @@ impl Host {
                 if world.fails(30) {
                     return Err(PublishError::Unknown(String::new()));
                 }
-                world.check_commit(&batch.offsets());
+                let before = world.kafka.committed;
                 world.kafka.commit(id, epoch)?;
+                world.check_commit(&batch.offsets(), before);
                 if world.fails(50) {
                     return Err(PublishError::Unknown(String::new()));
                 }
@@ -192,7 +191,7 @@ impl Host {
             return Event::Failed;
         }
         let offsets = writing.batch.offsets();
-        world.check_commit(&offsets);
+        world.check_commit(&offsets, world.kafka.committed);
         offsets.into_iter().for_each(|(partition, offset)| world.kafka.committed[partition] = Some(offset));
         if world.fails(50) { Event::Failed } else { Event::Done }
     }

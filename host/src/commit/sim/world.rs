@@ -1,7 +1,7 @@
 //! Everything outside the hosts: the cluster, the databases, and what goes wrong with them.
 
 use super::kafka::{Group, Kafka};
-use super::plan::{LAST, Plan};
+use super::plan::{LAST, MOST, Plan};
 use super::rng::Rng;
 use super::sinks::{Documents, Sql};
 
@@ -65,15 +65,22 @@ impl World {
         self.faults && self.rng.chance(chance)
     }
 
-    /// Commits offsets of the group, and looks whether they may be.
-    pub(super) fn check_commit(&mut self, offsets: &[(usize, i64)]) {
+    /// Looks whether offsets might be committed over those from `before`.
+    pub(super) fn check_commit(&mut self, offsets: &[(usize, i64)], before: [Option<i64>; MOST]) {
+        for (partition, offset) in offsets {
+            // Only what is sent in the generation that it was decided in is sure not to come late.
+            let sealed = self.plan.transactional || !self.plan.late_commits;
+            if sealed && before[*partition].is_some_and(|committed| committed > *offset) {
+                self.broken.push(format!("the committed offset of partition {partition} goes back to {offset}"));
+            }
+        }
         if self.restored {
             return;
         }
         for (partition, offset) in offsets {
             let behind = |sql: &Sql| sql.lanes[*partition].is_none_or(|lane| lane < *offset);
             // A partition that was not written yet is only begun.
-            let begun = self.kafka.committed[*partition].is_some();
+            let begun = before[*partition].is_some();
             if begun && self.sql.iter().any(behind) {
                 self.broken.push(format!("offset {offset} of partition {partition} is committed above a lane"));
             }
@@ -100,7 +107,7 @@ impl World {
             }
             50..60 => self.version += 1,
             60..160 if self.plan.restores => self.snapshot(),
-            160..240 if self.plan.restores => self.restore(),
+            160..220 if self.plan.restores => self.restore(),
             _ => {}
         }
     }

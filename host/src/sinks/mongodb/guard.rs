@@ -342,7 +342,8 @@ async fn run(server: &Server, database: &str, command: &Document) -> Result<Docu
 fn lane_key(group: &str, span: &Span) -> String {
     let topic = if span.topic_id.is_empty() { &span.topic } else { &span.topic_id };
     let hash = Sha256::digest(format!("{group}\0{topic}\0{}", span.partition));
-    hex(&hash[..8])
+    // Never a number, which some servers would take for a place in an array.
+    format!("p{}", hex(&hash[..8]))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,7 +2,7 @@
 //! inserts by their `_id`, the others because they end in the same state when they are repeated in order. What an author
 //! gave an `_id` is guarded against a late writer of an older batch (`guard`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mongodb::bson::{Bson, Document as BsonDocument, RawDocumentBuf, doc};
 
@@ -63,7 +63,8 @@ impl Write<'_> {
             self.run(run, Some(&guards), written).await?;
         }
         // What was refused was not created: there is nothing to take back.
-        created.retain(|(item, _)| written.refused.iter().all(|refusal| refusal.item != *item));
+        let refused: HashSet<usize> = written.refused.iter().map(|refusal| refusal.item).collect();
+        created.retain(|(item, _)| !refused.contains(item));
         let created: Vec<Created> = created.into_iter().map(|(_, created)| created).collect();
         guards.verify(&created).await?;
         if plan.runs.iter().any(|run| run.kind == Kind::Delete) && self.server.is_purge_due() {

@@ -30,9 +30,11 @@ impl Loop {
 
     /// Leaves the group, waiting for it at most a moment: what is not committed is read again by the next owner.
     pub(super) fn close(&mut self, beat: &Beat) {
-        let consumer = &self.reader.consumer;
         let names: Vec<Partition> =
             self.slots.values().flat_map(HashMap::values).map(|slot| slot.partition.clone()).collect();
+        // Whoever reads them next will find out for itself.
+        self.forget(&names);
+        let consumer = &self.reader.consumer;
         debug!(flow = %self.reader.flow, partitions = %list(names.iter()), "leaving the group");
         if let Err(cause) = consumer.close_queue() {
             warn!(flow = %self.reader.flow, "could not leave the consumer group: {cause}");

@@ -65,7 +65,7 @@ impl Loop {
             return;
         }
         self.lookout.last = Instant::now();
-        let asked = self.to_ask();
+        let asked = self.questions();
         self.lookout.alarmed = false;
         if asked.is_empty() {
             return;
@@ -78,7 +78,7 @@ impl Loop {
         });
     }
 
-    fn to_ask(&mut self) -> Vec<Asked> {
+    fn questions(&mut self) -> Vec<Asked> {
         let alarmed = self.lookout.alarmed;
         let mut asked = Vec::new();
         for slot in self.slots.values().flat_map(HashMap::values) {

@@ -129,7 +129,7 @@ fn what_is_no_document_is_named_without_its_content() {
         (deep(MAX_DEPTH + 1), "nested more than 100 levels"),
         (deep(400), "nested more than 100 levels"),
         ("[]".into(), "a JSON object"),
-        ("geheim".into(), "expected value"),
+        ("geheim".into(), "a JSON object"),
         ("{} geheim".into(), "trailing characters"),
         ("{\"a\":1,\"b\":{\"c\":1,\"c\":\"geheim\"}}".into(), "field `c` occurs twice"),
         ("{\"_id\":1,\"_id\":2}".into(), "field `_id` occurs twice"),
@@ -141,7 +141,7 @@ fn what_is_no_document_is_named_without_its_content() {
         ("{\"a\\u0000b\":1}".into(), "contains NUL"),
         ("{\"a\":\"\\ud800\"}".into(), "hex escape"),
         ("{\"a\":1e400}".into(), "out of range"),
-        ("\u{feff}{}".into(), "expected value"),
+        ("\u{feff}{}".into(), "a JSON object"),
     ];
     for (text, reason) in cases {
         let flaw = read(&text).expect_err(&text[..text.len().min(40)]);

@@ -18,7 +18,7 @@ use crate::postgres;
 use crate::services::block_on;
 
 /// Of a key's records, how many pass before the plain flow notes the last one again.
-const NOTED: i64 = 8;
+const NOTED: i64 = 32;
 /// Examples that are kept of what is wrong.
 const EXAMPLES: usize = 20;
 

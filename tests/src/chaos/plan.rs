@@ -66,7 +66,7 @@ const LANES: [(Lane, u64, u64); 10] = [
     (Lane::Mongo, 20, 40),
     (Lane::PostgresWire, 3, 9),
     (Lane::MongoWire, 4, 12),
-    (Lane::Modules, 2, 8),
+    (Lane::Modules, 4, 12),
 ];
 /// Seconds before the first kill of Kafka: a short run has one as well.
 const FIRST_KAFKA: (u64, u64) = (20, 35);

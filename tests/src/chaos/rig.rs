@@ -143,7 +143,7 @@ impl Rig {
             "[host]\ninstance = \"${{CHAOS_INSTANCE:-}}\"\n\
              [kafka]\nbrokers = \"{}\"\n\
              [kafka.properties]\n\"session.timeout.ms\" = \"6000\"\n\"heartbeat.interval.ms\" = \"1000\"\n\
-             [modules]\ndir = \"modules\"\nadopt = false\nscan_interval = \"250ms\"\n\
+             [modules]\ndir = \"modules\"\nadopt = false\nscan_interval = \"500ms\"\ncache = \"cache\"\n\
              [sinks.postgres]\nurl = \"${{CHAOS_POSTGRES}}\"\n[sinks.mongodb]\nurl = \"${{CHAOS_MONGODB}}\"\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n\
              [flow.full]\nmodules = [\"chaos\"]\ntopics = [\"{TOPIC}\"]\ndead_letters = \"full.dlq\"\n\

@@ -92,6 +92,15 @@ impl Host {
         sum(&self.get("/metrics").1, name, labels)
     }
 
+    /// Peak resident memory in MiB, and open files.
+    pub fn size(&self) -> (f64, usize) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let peak =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count);
+        (peak.unwrap_or(0.0) / 1024.0, files)
+    }
+
     /// The exit status where the process has ended.
     pub fn exited(&self) -> Option<ExitStatus> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().expect("a child can be waited for")

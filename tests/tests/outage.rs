@@ -79,3 +79,28 @@ fn a_flow_whose_database_is_away_does_not_hold_up_another() {
     case.wait_until_committed(&stuck_flow, &stuck, 60);
     assert_eq!(case.database.count("quotes"), 10);
 }
+
+#[test]
+fn an_outage_needs_no_more_memory_however_much_is_waiting() {
+    let mut case = Case::new("outage_memory");
+    let (proxy, url) = Proxy::before(&case.database.url);
+    case.postgres_url = url;
+    let topic = case.topic("in", 4);
+    let flow = case.flow_of("quotes", &topic);
+    case.install("quotes");
+    let host = case.start();
+    kafka::produce(&quotes(&topic, 0, 100));
+    case.wait_until_committed(&flow, &topic, 60);
+    proxy.cut();
+    let quote = samples::quote_json(&"x".repeat(450), "Homer", &"y".repeat(450));
+    let records: Vec<Outgoing> =
+        (0..300_000).map(|n| Outgoing::to(&topic).partition(n % 4).value(quote.as_str())).collect();
+    for chunk in records.chunks(50_000) {
+        kafka::produce(chunk);
+    }
+    wait_until("intake is paused", 60, || host.metric("wasmill_backpressure_paused", &[("flow", &flow)]) == 1.0);
+    let (peak, _) = host.size();
+    assert!(peak < 256.0, "{peak:.0} MiB with 300 MB waiting");
+    assert_eq!(host.metric("wasmill_records_dead_total", &[("flow", &flow)]), 0.0);
+    assert_eq!(kafka::members(&format!("wasmill.{flow}")), 1, "the host is still a member of its group");
+}

@@ -137,10 +137,15 @@ impl Writer {
                 return outcomes.into_iter().collect();
             };
             attempt += 1;
-            self.shared.retried("modules").inc();
-            self.shared.health.problem(&key, format!("another attempt is needed: {reason}"));
-            warn!(flow = %self.shared.name, attempt, "another attempt of the batch is needed: {reason}");
-            if !self.wait(backoff::next(attempt), beat, || sealed.spans.iter().any(|s| self.holds(s))) {
+            let asked = outcomes.iter().flatten().any(|outcome| retry_reason(outcome).is_some());
+            if asked {
+                self.shared.retried("modules").inc();
+                self.shared.health.problem(&key, format!("another attempt is needed: {reason}"));
+                warn!(flow = %self.shared.name, attempt, "another attempt of the batch is needed: {reason}");
+            }
+            // What was most likely rejected the first time too is tried again without a wait.
+            let patience = if asked { backoff::next(attempt) } else { Duration::ZERO };
+            if !self.wait(patience, beat, || sealed.spans.iter().any(|s| self.holds(s))) {
                 return None;
             }
             let (reply, replies) = crossbeam_channel::unbounded();

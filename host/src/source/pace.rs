@@ -5,8 +5,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The first batch.
-const FIRST: usize = 500;
+/// The first batch: what the breaker wants to see before it judges.
+const FIRST: usize = 1_000;
 /// No batch is bounded more tightly than that.
 const LEAST: usize = 100;
 /// A batch that was written within this time may be followed by one of twice its size.
@@ -60,11 +60,11 @@ mod tests {
     fn quick_batches_grow_to_the_bound_and_slow_ones_shrink_to_the_least() {
         let pace = Pace::new(10_000);
         let mut sizes = vec![pace.records()];
-        for _ in 0..6 {
+        for _ in 0..5 {
             pace.through(pace.records(), Duration::from_millis(100));
             sizes.push(pace.records());
         }
-        assert_eq!(sizes, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+        assert_eq!(sizes, [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
         pace.through(10_000, Duration::from_secs(30));
         assert_eq!(pace.records(), 5_000);
         (0..10).for_each(|_| pace.given_up());
@@ -75,8 +75,8 @@ mod tests {
     fn a_line_that_is_idle_says_nothing_and_a_small_bound_stays() {
         let pace = Pace::new(10_000);
         pace.through(3, Duration::from_millis(1));
-        pace.through(500, Duration::from_secs(1));
-        assert_eq!(pace.records(), 500);
+        pace.through(FIRST, Duration::from_secs(1));
+        assert_eq!(pace.records(), FIRST);
         let small = Pace::new(7);
         small.through(7, Duration::ZERO);
         small.given_up();

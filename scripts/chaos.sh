@@ -2,7 +2,7 @@
 # make chaos: three hosts under faults from a seed, on services of their own, and a checker; prints one row of a table.
 #   make chaos MINUTES=20            a new seed, which is printed
 #   make chaos SEED=7 MINUTES=20     the same faults at the same times again
-# Knobs: RATE=3000 (records per second, at most)  BACKLOG=20000 (unread records, at most)  WITHOUT=journal|compare-and-set
+# Knobs: LENGTH=1200 (seconds, instead of MINUTES)  RATE=3000 (records per second, at most)  BACKLOG=20000 (unread records, at most)  WITHOUT=journal|compare-and-set
 # Files, among them chaos.md with a row per run, stay in .wasmill/chaos.
 set -uo pipefail
 # shellcheck source=scripts/common.sh
@@ -18,7 +18,7 @@ build_module tests/fixtures/chaos-plain "$GUESTS"
 # Should the driver be interrupted, it cannot end what it started.
 trap 'tests/services/services.sh down "$DIR/seed-$SEED/services"' EXIT
 trap 'exit 130' INT TERM
-ARGUMENTS=("$DIR" --seed "$SEED" --minutes "${MINUTES:-2}")
+ARGUMENTS=("$DIR" --seed "$SEED" --seconds "${LENGTH:-$((${MINUTES:-2} * 60))}")
 [ -z "${RATE:-}" ] || ARGUMENTS+=(--rate "$RATE")
 [ -z "${BACKLOG:-}" ] || ARGUMENTS+=(--backlog "$BACKLOG")
 [ -z "${WITHOUT:-}" ] || ARGUMENTS+=(--without "$WITHOUT")

@@ -37,8 +37,6 @@ pub const PARTITIONS: i32 = 6;
 /// `full` is transactional and writes to all three; `plain` is idempotent and writes to the databases.
 pub const FLOWS: [&str; 2] = ["full", "plain"];
 
-/// How long what is in flight at the end may take before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(180);
 /// Time for hanging transactions to show themselves and be ended, after everything else is done.
 const SETTLING: Duration = Duration::from_secs(90);
 
@@ -51,6 +49,8 @@ pub struct Settings {
     /// Records per second, as long as less than `backlog` are unread.
     pub rate: u64,
     pub backlog: u64,
+    /// How long what is in flight at the end may take before the run is given up.
+    pub patience: Duration,
     /// For the services, the hosts' words, the journal of faults, the table.
     pub directory: PathBuf,
     /// Safeguards to switch off, as in FAILPOINTS.
@@ -64,6 +64,7 @@ impl Default for Settings {
             length: Duration::from_secs(120),
             rate: 3_000,
             backlog: 20_000,
+            patience: Duration::from_secs(180),
             directory: PathBuf::from("chaos"),
             switches: String::new(),
         }
@@ -115,7 +116,7 @@ fn storm(settings: &Settings, rig: &Rig, plan: &Plan, tally: &Tally) -> anyhow::
         }));
         load.stop();
         let produced = producing.join().expect("the load does not panic");
-        let recovery = produced.map(|()| settle(rig, tally));
+        let recovery = produced.map(|()| settle(rig, tally, settings.patience));
         watch.stop();
         let ends = [comparing, aborting].map(|watching| watching.join().expect("the watch does not panic"));
         faulted.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -152,12 +153,12 @@ fn storm(settings: &Settings, rig: &Rig, plan: &Plan, tally: &Tally) -> anyhow::
 }
 
 /// Waits until everything is committed, and until readers of committed records see the ends of all topics.
-fn settle(rig: &Rig, tally: &Tally) -> Option<Duration> {
+fn settle(rig: &Rig, tally: &Tally, patience: Duration) -> Option<Duration> {
     let quiet = tally.last_fault();
     tally.say("no more faults");
     let step = Duration::from_millis(200);
     while watch::lag(rig) != Some(0) {
-        if quiet.elapsed() > PATIENCE {
+        if quiet.elapsed() > patience {
             return None;
         }
         thread::sleep(step);
@@ -166,7 +167,7 @@ fn settle(rig: &Rig, tally: &Tally) -> Option<Duration> {
     tally.say(format_args!("everything is committed {recovery:?} after the last fault"));
     let begun = Instant::now();
     while watch::all_stable(rig) != Some(true) {
-        if begun.elapsed() > SETTLING {
+        if begun.elapsed() > SETTLING.min(patience) {
             tally.find("readers of committed records do not see the end of every topic".to_owned());
             break;
         }

@@ -1,6 +1,6 @@
 //! `make chaos`: one run of the chaos driver, a table row on stdout, exit code 0 where nothing is wrong.
 //!
-//! `wasmill-chaos DIR [--seed N] [--minutes M] [--rate N] [--backlog N] [--without journal|compare-and-set]`
+//! `wasmill-chaos DIR [--seed N] [--seconds S] [--rate N] [--backlog N] [--without journal|compare-and-set]`
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use wasmill_tests::chaos::report::Report;
 use wasmill_tests::chaos::{self, Settings};
 
-const USAGE: &str = "usage: wasmill-chaos DIR [--seed N] [--minutes M] [--rate N] [--backlog N] \
+const USAGE: &str = "usage: wasmill-chaos DIR [--seed N] [--seconds S] [--rate N] [--backlog N] \
                      [--without journal|compare-and-set]";
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -34,7 +34,7 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
         let value = arguments.next().context(USAGE)?;
         match name.as_str() {
             "--seed" => settings.seed = value.parse()?,
-            "--minutes" => settings.length = Duration::from_secs_f64(value.parse::<f64>()? * 60.0),
+            "--seconds" => settings.length = Duration::from_secs(value.parse()?),
             "--rate" => settings.rate = value.parse()?,
             "--backlog" => settings.backlog = value.parse()?,
             "--without" => settings.switches = switch(&value)?,

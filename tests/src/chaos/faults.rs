@@ -168,12 +168,13 @@ impl Faults<'_> {
         }
     }
 
-    /// Counts a fault where it hits something.
-    fn counted(&self, count: Count, hit: bool, words: impl fmt::Display) {
+    /// Counts a fault where it hits something; whether it does.
+    fn counted(&self, count: Count, hit: bool, words: impl fmt::Display) -> bool {
         let in_flight = self.load.in_flight();
         let counts = hit && in_flight > 0;
         self.tally.add(if counts { count } else { Count::Idle });
         self.tally.say(format_args!("{words}{}", if counts { "" } else { " (not counted)" }));
+        counts
     }
 
     fn kill_host(&self, host: &Slot, down: Duration) -> anyhow::Result<()> {
@@ -185,8 +186,8 @@ impl Faults<'_> {
 
     fn freeze(&self, host: &Slot, lasts: Duration) {
         host.freeze(true);
-        self.counted(Count::Freezes, true, format_args!("stop {} for {lasts:?}", host.name));
-        if lasts > SESSION {
+        let counts = self.counted(Count::Freezes, true, format_args!("stop {} for {lasts:?}", host.name));
+        if counts && lasts > SESSION {
             self.tally.add(Count::Zombies);
         }
         sleep(lasts);

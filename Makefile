@@ -1,10 +1,10 @@
 # What can be done here. Each command does its own set-up on a fresh machine; README.md says more.
-.PHONY: help demo test sim bench up down fmt lint image
+.PHONY: help demo test sim chaos bench up down fmt lint image
 help:  ; @sed -n 's/^\([a-z]*\):.*[#]# /make \1\t/p' Makefile
 demo:  ; @scripts/demo.sh $(ARGS)                               ## nothing running needed; make demo ARGS="--for 10s"
 test:  ; @scripts/test.sh                                       ## everything, on real services that it starts itself
 sim:   ; @scripts/sim.sh                                        ## a million schedules of the delivery protocol; WASMILL_SIM_SEED=n prints one
-chaos: ; @scripts/chaos.sh                                      ## kills hosts, broker and databases under load; SEED=n LENGTH=s repeats a run
+chaos: ; @scripts/chaos.sh                                      ## kills everything while records flow, and checks; make chaos SEED=7 MINUTES=20
 bench: ; @scripts/bench.sh                                      ## wasmill beside a native program, in turns; see bench/README.md
 up:    ; @scripts/up.sh                                         ## Kafka, Postgres, a MongoDB server and a host with the module quotes
 down:  ; @scripts/down.sh                                       ## ends what `make up` started

@@ -13,6 +13,7 @@ pub mod group;
 pub mod inspect;
 pub mod open_batch;
 pub mod ownership;
+pub mod pace;
 pub mod reader;
 pub mod resolve;
 pub mod topics;

@@ -48,11 +48,11 @@ start_compose() {
     wait_healthy "$name"
     about "${name%db}" "$(compose_images "$name") by compose"
   done
-  if want kafka; then emit "KAFKA_BROKERS=127.0.0.1:$KAFKA_PORT"; fi
-  if want postgres; then emit "POSTGRES_URL=postgres://postgres:postgres@127.0.0.1:$POSTGRES_PORT/simpsons"; fi
+  if want kafka; then emit "KAFKA_BROKERS=127.0.0.1:$KAFKA_PORT" KAFKA_FROM=compose; fi
+  if want postgres; then emit "POSTGRES_URL=postgres://postgres:postgres@127.0.0.1:$POSTGRES_PORT/simpsons" POSTGRES_FROM=compose; fi
   if want mongo; then
     local url="mongodb://127.0.0.1:$MONGODB_PORT/?directConnection=true"
-    emit "MONGODB_URL=$url" MONGODB_KIND=mongod "MONGODB_VOLUME_URL=$url"
+    emit "MONGODB_URL=$url" MONGODB_FROM=compose MONGODB_KIND=mongod "MONGODB_VOLUME_URL=$url"
   fi
 }
 

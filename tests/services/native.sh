@@ -6,6 +6,7 @@ KAFKA_HEAP=${KAFKA_HEAP:-256m}
 KAFKA_PARTITIONS=${KAFKA_PARTITIONS:-1}
 PG_FSYNC=${PG_FSYNC:-off}
 MONGO_HEAP=${MONGO_HEAP:-512m}
+MONGO_VOLUME=${MONGO_VOLUME:-1}
 JAVA_OPTIONS=(-XX:+UseSerialGC -Xshare:auto -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
 # Quick to start rather than fast; a benchmark wants the opposite.
 [ -n "${SERVICES_FAST:-}" ] || JAVA_OPTIONS+=(-XX:TieredStopAtLevel=1)
@@ -87,17 +88,21 @@ start_kafka() {
   done
   for i in "${pids[@]}"; do wait "$i" || die "kafka's storage could not be formatted: $(tail -n 3 "$RUN"/kafka*/format.log)"; done
   for ((i = 1; i <= n; i++)); do
-    # Kept as a file so that a test can start a killed node again: bash DIR/kafkaN/start
+    # Kept as a file so that `start` finds it.
     printf 'cd %q && exec java -Xms64m -Xmx%s %s -cp %q kafka.Kafka server.properties >>log 2>&1\n' \
       "$RUN/kafka$i" "$KAFKA_HEAP" "${JAVA_OPTIONS[*]} ${run[*]}" "$KAFKA_LIBS/*" >"$RUN/kafka$i/start"
-    setsid bash "$RUN/kafka$i/start" </dev/null >/dev/null 2>&1 8>&- &
-    record "kafka$i" $! TERM
+    launch "kafka$i"
   done
-  emit "KAFKA_BROKERS=$BROKERS"
+  emit "KAFKA_BROKERS=$BROKERS" KAFKA_FROM=native
   about kafka "Apache Kafka $KAFKA_VERSION, $n node(s) of KRaft, on $BROKERS"
 }
 
 as_postgres() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
+
+launch_postgres() { # data-directory
+  as_postgres bash -s <"$RUN/postgres/start" >/dev/null 2>&1 8>&- || return 1
+  record postgres "$(head -1 "$1/postmaster.pid")" INT
+}
 
 start_postgres() {
   local port directory
@@ -111,18 +116,37 @@ start_postgres() {
     >"$RUN/initdb.log" 2>&1 || die "initdb failed: $(tail -n 3 "$RUN/initdb.log")"
   # One user needs a password, for tests of a wrong one.
   sed -i '1i host all wasmill_with_password 127.0.0.1/32 scram-sha-256' "$directory/data/pg_hba.conf"
-  (cd / && as_postgres "$PGBIN/pg_ctl" -D "$directory/data" -l "$directory/log" -w -t "$READY_TIMEOUT" -o "-p $port \
-    -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=$PG_FSYNC -c max_connections=200 ${PG_EXTRA:-}" \
-    start) >/dev/null 2>&1 8>&- || die "postgres did not start: $(tail -n 3 "$directory/log")"
-  record postgres "$(head -1 "$directory/data/postmaster.pid")" INT
+  mkdir -p "$RUN/postgres"
+  # Kept as a file so that `start` finds it.
+  printf 'cd / && exec %q -D %q -l %q -w -t %q -o %q start\n' "$PGBIN/pg_ctl" "$directory/data" "$directory/log" "$READY_TIMEOUT" \
+    "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=$PG_FSYNC -c max_connections=200 ${PG_EXTRA:-}" \
+    >"$RUN/postgres/start"
+  launch_postgres "$directory/data" || die "postgres did not start: $(tail -n 3 "$directory/log")"
   "$PGBIN/createdb" -h 127.0.0.1 -p "$port" -U postgres simpsons
-  emit "POSTGRES_URL=postgres://postgres@127.0.0.1:$port/simpsons" "POSTGRES_DATA=$directory/data"
+  emit "POSTGRES_URL=postgres://postgres@127.0.0.1:$port/simpsons" "POSTGRES_DATA=$directory/data" POSTGRES_FROM=native
   about postgres "$("$PGBIN/postgres" --version | sed 's/.*) //;s/^/PostgreSQL /'), on 127.0.0.1:$port"
 }
 
 # FerretDB is exact but slow with many upserts; mongo-java-server is fast and forgets when it ends. Tests of volume use the second.
 start_mongo() {
-  local port volume url
+  local port url
+  MONGO_PORTS=''
+  if [ "$MONGO_VOLUME" = 1 ] || [ ! -x "$FERRETDB" ]; then start_mongo_java; fi
+  if [ ! -x "$FERRETDB" ]; then
+    emit "MONGODB_URL=$url" MONGODB_KIND=mongo-java-server MONGODB_FROM=native
+    return
+  fi
+  port=$(free_ports 1) MONGO_PORTS+=" $port"
+  mkdir -p "$RUN/ferretdb/data"
+  printf 'exec %q 127.0.0.1:%s file:%q >>%q 2>&1\n' "$FERRETDB" "$port" "$RUN/ferretdb/data/" "$RUN/ferretdb/log" >"$RUN/ferretdb/start"
+  launch ferretdb
+  emit "MONGODB_URL=mongodb://127.0.0.1:$port/" MONGODB_KIND=ferretdb MONGODB_FROM=native
+  [ "$MONGO_VOLUME" = 1 ] || emit "MONGODB_VOLUME_URL=mongodb://127.0.0.1:$port/"
+  about mongo "FerretDB $FERRETDB_VERSION on SQLite (stands in for MongoDB), on 127.0.0.1:$port"
+}
+
+start_mongo_java() {
+  local volume
   volume=$(free_ports 1)
   mkdir -p "$RUN/mongo-java-server"
   setsid java "-Xmx$MONGO_HEAP" "${JAVA_OPTIONS[@]}" -cp "$MONGO_JAVA_LIBS/classes:$MONGO_JAVA_LIBS/*" JavaServer "$volume" \
@@ -131,16 +155,6 @@ start_mongo() {
   url=mongodb://127.0.0.1:$volume/ MONGO_PORTS=$volume
   about mongo "mongo-java-server $MONGO_JAVA_VERSION (in memory, stands in for MongoDB), on 127.0.0.1:$volume"
   emit "MONGODB_VOLUME_URL=$url"
-  if [ ! -x "$FERRETDB" ]; then
-    emit "MONGODB_URL=$url" MONGODB_KIND=mongo-java-server
-    return
-  fi
-  port=$(free_ports 1) MONGO_PORTS+=" $port"
-  mkdir -p "$RUN/ferretdb/data"
-  setsid "$FERRETDB" "127.0.0.1:$port" "file:$RUN/ferretdb/data/" </dev/null >"$RUN/ferretdb/log" 2>&1 8>&- &
-  record ferretdb $! TERM
-  emit "MONGODB_URL=mongodb://127.0.0.1:$port/" MONGODB_KIND=ferretdb
-  about mongo "FerretDB $FERRETDB_VERSION on SQLite (stands in for MongoDB), on 127.0.0.1:$port"
 }
 
 start_native() {
@@ -155,4 +169,37 @@ start_native() {
   if want kafka; then
     kafka_ready "$BROKERS" "$KAFKA_NODES" "$READY_TIMEOUT" || die "kafka does not answer: $(tail -n 3 "$RUN"/kafka1/log)"
   fi
+}
+
+# For tests that take a service away. mongo-java-server is left out: it forgets when it ends.
+do_kill() { # name
+  local pid started signal=KILL i
+  case $1 in postgres) signal=QUIT ;; kafka[0-9] | ferretdb) ;; *) die "cannot kill $1: use kafkaN, postgres, ferretdb" ;; esac
+  read -r pid started < <(recorded "$1") || die "$1 is no process that was started in $RUN"
+  if alive "$pid" "$started"; then kill "-$signal" "$pid"; fi
+  for ((i = 0; i < 200; i++)); do
+    alive "$pid" "$started" || break
+    sleep 0.05
+  done
+  forget "$1"
+}
+
+do_start() { # name
+  [ -s "$RUN/$1/start" ] || die "$1 was not started in $RUN"
+  ! recorded "$1" >/dev/null || die "$1 runs already"
+  if [ "$1" = postgres ]; then
+    find_postgres
+    launch_postgres "$(value_of POSTGRES_DATA)" || die "postgres did not start"
+    return
+  fi
+  launch "$1"
+  case $1 in
+  kafka*) kafka_ready "$(value_of KAFKA_BROKERS)" 1 "$READY_TIMEOUT" || die "kafka does not answer" ;;
+  ferretdb) tcp_ready "$(value_of MONGODB_URL | sed 's/.*:\([0-9]*\).*/\1/')" "$READY_TIMEOUT" || die "FerretDB does not answer" ;;
+  esac
+}
+
+# Kafka's own tool for transactions that hang.
+do_transactions() { # arguments
+  java "${JAVA_OPTIONS[@]}" -cp "$KAFKA_LIBS/*" org.apache.kafka.tools.TransactionsCommand --bootstrap-server "$(value_of KAFKA_BROKERS)" "$@"
 }

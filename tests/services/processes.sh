@@ -13,7 +13,26 @@ alive() { # pid start-time
   local started
   started=$(start_time "$1") && [ "$started" = "$2" ] && [ "$(stat_field "$1" 1)" != Z ]
 }
-record() { printf '%s %s %s %s\n' "$1" "$2" "$(start_time "$2")" "$3" >>"$RUN/pids"; } # name pid signal
+record() { # name pid signal
+  (
+    flock 7
+    printf '%s %s %s %s\n' "$1" "$2" "$(start_time "$2")" "$3" >>"$RUN/pids"
+  ) 7>"$RUN/.pids.lock"
+}
+recorded() { awk -v name="$1" '$1 == name { print $2, $3; found = 1 } END { exit !found }' "$RUN/pids"; } # name
+value_of() { sed -n "s/^$1=//p" "$RUN/env"; } # variable
+
+forget() { # name
+  (
+    flock 7
+    sed -i "/^$1 /d" "$RUN/pids"
+  ) 7>"$RUN/.pids.lock"
+}
+
+launch() { # name, of a directory with a file `start`
+  setsid bash "$RUN/$1/start" </dev/null >/dev/null 2>&1 8>&- &
+  record "$1" $! TERM
+}
 
 all_alive() {
   local name pid started signal
@@ -21,18 +40,20 @@ all_alive() {
   while read -r name pid started signal; do alive "$pid" "$started" || return 1; done <"$RUN/pids"
 }
 
+# What `up` started, and in the file `others` what a test has added.
+everything() { cat "$RUN/pids" "$RUN/others" 2>/dev/null || true; }
+
 any_alive() {
   local name pid started signal
-  while read -r name pid started signal; do ! alive "$pid" "$started" || return 0; done <"$RUN/pids"
+  while read -r name pid started signal; do ! alive "$pid" "$started" || return 0; done < <(everything)
   return 1
 }
 
 end_recorded() {
   local name pid started signal i
-  [ -s "$RUN/pids" ] || return 0
   while read -r name pid started signal; do
     ! alive "$pid" "$started" || kill "-$signal" "$pid" 2>/dev/null || true
-  done <"$RUN/pids"
+  done < <(everything)
   for ((i = 0; i < 100; i++)); do
     any_alive || break
     sleep 0.1
@@ -41,8 +62,8 @@ end_recorded() {
     alive "$pid" "$started" || continue
     say "$name ($pid) did not stop in 10 s: KILL"
     kill -KILL "$pid" 2>/dev/null || true
-  done <"$RUN/pids"
-  rm -f "$RUN/pids"
+  done < <(everything)
+  rm -f "$RUN/pids" "$RUN/others"
 }
 
 remove_data() {
@@ -50,7 +71,7 @@ remove_data() {
   if [ -s "$RUN/tmpdirs" ]; then
     while read -r directory; do case $directory in */wasmill-pg.*) rm -rf "$directory" ;; esac; done <"$RUN/tmpdirs"
   fi
-  rm -rf "$RUN"/kafka[0-9]* "$RUN/ferretdb" "$RUN/mongo-java-server" "$RUN/tmpdirs" "$RUN/initdb.log"
+  rm -rf "$RUN"/kafka[0-9]* "$RUN/postgres" "$RUN/ferretdb" "$RUN/mongo-java-server" "$RUN/tmpdirs" "$RUN/initdb.log"
 }
 
 free_ports() { # n -> n free loopback ports, one per line

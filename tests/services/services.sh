@@ -4,10 +4,13 @@
 #   services.sh up DIR       starts, waits until ready, writes DIR/env (KEY=VALUE lines) and prints it
 #   services.sh status DIR
 #   services.sh down DIR     ends what `up` started there, nothing else, and removes its data
+#   services.sh kill DIR NAME, start DIR NAME   of kafka1, postgres (stops at once, as in a crash), ferretdb: processes only
+#   services.sh transactions DIR ARGUMENTS      Kafka's tool for transactions that hang; processes only
 # Where each service comes from, in this order: KAFKA_BROKERS, POSTGRES_URL, MONGODB_URL where they are set; the images
 # of docker-compose.yml where an engine answers and has them or pulls them within 120 s; processes of this machine.
 # Options: SERVICES="kafka postgres mongo"  SERVICES_FROM=auto|compose|native  SERVICES_CACHE=~/.cache/wasmill-services
-#   KAFKA_NODES=1|3  KAFKA_HEAP=256m  KAFKA_PARTITIONS=1  PG_FSYNC=off|on  PG_EXTRA=  READY_TIMEOUT=60 (s)  KEEP_DATA=0
+#   KAFKA_NODES=1|3  KAFKA_HEAP=256m  KAFKA_PARTITIONS=1  MONGO_VOLUME=1|0 (a second MongoDB server that is fast)
+#   PG_FSYNC=off|on  PG_EXTRA=  READY_TIMEOUT=60 (s)  KEEP_DATA=0
 set -euo pipefail
 umask 022
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -47,7 +50,7 @@ take_given() {
       rest+=" $name"
       continue
     fi
-    emit "$variable=${!variable}"
+    emit "$variable=${!variable}" "${variable%%_*}_FROM=given"
     [ "$name" != mongo ] || emit "MONGODB_KIND=${MONGODB_KIND:-given}" "MONGODB_VOLUME_URL=${MONGODB_VOLUME_URL:-$MONGODB_URL}"
     about "$name" "given by $variable"
   done
@@ -110,8 +113,15 @@ up | down | status)
   RUN=$(cd "$2" && pwd)
   "do_$1"
   ;;
+kill | start | transactions)
+  [ -n "${3:-}" ] || die "usage: $0 $1 DIR NAME"
+  RUN=$(cd "$2" && pwd)
+  VERB=$1
+  shift 2
+  "do_$VERB" "$@"
+  ;;
 *)
-  sed -n '2,11p' "$0" >&2
+  sed -n '2,14p' "$0" >&2
   exit 2
   ;;
 esac

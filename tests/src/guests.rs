@@ -24,7 +24,7 @@ pub fn numbered(number: u32) -> Vec<u8> {
     with_number("numbered", number)
 }
 
-/// A module that carries a number, with this one.
+/// A module that carries `@@NUMBER:00000000@@`, with this number in its place.
 pub fn with_number(module: &str, number: u32) -> Vec<u8> {
     let mut bytes = bytes(module);
     let places: Vec<usize> = (0..bytes.len() - NUMBER.len()).filter(|&at| bytes[at..].starts_with(NUMBER)).collect();

@@ -25,6 +25,7 @@ use crate::source::consumer::{Context, FlowConsumer};
 use crate::source::inspect::CommandLine;
 use crate::source::open_batch::{Bounds, OpenBatch};
 use crate::source::ownership::Ownership;
+use crate::source::pace::Pace;
 use crate::source::reader::{self, Reader};
 use crate::source::resolve::Resolver;
 use crate::source::{Lanes, SinkLanes};
@@ -149,6 +150,7 @@ struct Parts {
     chains: Arc<Chains>,
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
+    pace: Arc<Pace>,
     process: Process,
 }
 
@@ -193,6 +195,7 @@ impl Parts {
             chains: running.chains.clone(),
             stop: running.stop.clone(),
             abandon: running.abandon.clone(),
+            pace: Arc::new(Pace::new(plan.records)),
             process: process.clone(),
         })
     }
@@ -219,6 +222,7 @@ impl Parts {
             stages: Stages::default(),
             silence: Silence::default(),
             breaker: Breaker::new(self.plan.breaker),
+            pace: self.pace.clone(),
         };
         let writer = self.spawn_writer(writer);
         let reader = self.reader(sealed_tx, requests);
@@ -306,7 +310,7 @@ impl Parts {
             resolver: Arc::new(resolver),
             chains: self.chains.clone(),
             pool: self.process.pool.clone(),
-            open: OpenBatch::new(Bounds { records: self.plan.records, bytes: self.plan.bytes }),
+            open: OpenBatch::new(Bounds { records: self.pace.clone(), bytes: self.plan.bytes }),
             sealed,
             transactional: self.plan.delivery == Delivery::Transactional,
             health: self.process.health.clone(),

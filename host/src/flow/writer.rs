@@ -19,6 +19,7 @@ use crate::outcome::{Ruling, Transformed, Verdict};
 use crate::router::{self, Routed};
 use crate::runtime::{Job, Pool};
 use crate::sinks::{Span, backoff};
+use crate::source::pace::Pace;
 use crate::source::reader::Request;
 use crate::source::{Partition, Sealed, SealedSpan};
 
@@ -39,6 +40,7 @@ pub struct Writer {
     pub stages: Stages,
     pub silence: Silence,
     pub breaker: Breaker,
+    pub pace: Arc<Pace>,
 }
 
 /// Why the writer ended.
@@ -98,7 +100,13 @@ impl Writer {
             return Outcome::Stop(reason);
         }
         let mut batch = Batch::new(&self.shared, sealed, spans, routed);
-        match (self.drive(&mut batch, beat), stop) {
+        let begun = Instant::now();
+        let outcome = self.drive(&mut batch, beat);
+        match outcome {
+            Outcome::Through => self.pace.through(records, begun.elapsed()),
+            _ => self.pace.given_up(),
+        }
+        match (outcome, stop) {
             (Outcome::Through, Some(reason)) => Outcome::Stop(reason),
             (Outcome::Through, None) => {
                 self.count(&batch, &tally);

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::pace::Pace;
 use super::{Partition, SealedSpan};
 use crate::record::{Header, Slice, SliceBuilder};
 use crate::sinks::Span;
@@ -14,9 +15,9 @@ const SLICE_RECORDS: usize = 512;
 const SLICE_BYTES: usize = 256 << 10;
 
 /// Bounds of a batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bounds {
-    pub records: usize,
+    pub records: Arc<Pace>,
     pub bytes: usize,
 }
 
@@ -109,7 +110,7 @@ impl OpenBatch {
     }
 
     pub fn is_full(&self) -> bool {
-        self.records >= self.bounds.records || self.bytes >= self.bounds.bytes
+        self.records >= self.bounds.records.records() || self.bytes >= self.bounds.bytes
     }
 
     /// Forgets partitions that are not ours any more.
@@ -130,7 +131,7 @@ impl OpenBatch {
     /// Closes the batch: its spans, and its slices with the index of their span, in order.
     pub fn seal(&mut self, digest: &Arc<str>) -> (Vec<SealedSpan>, Vec<(usize, Slice)>) {
         let parts = std::mem::take(&mut self.parts);
-        *self = OpenBatch::new(self.bounds);
+        *self = OpenBatch::new(self.bounds.clone());
         let mut spans = Vec::with_capacity(parts.len());
         let mut slices = Vec::new();
         for (index, part) in parts.into_iter().enumerate() {
@@ -191,7 +192,7 @@ mod tests {
             records in proptest::collection::vec((0i32..4, 1i64..4, 0usize..2000), 1..1500),
             cut in 1usize..500,
         ) {
-            let mut batch = OpenBatch::new(Bounds { records: 10_000, bytes: 4 << 20 });
+            let mut batch = OpenBatch::new(Bounds { records: Pace::new(10_000).into(), bytes: 4 << 20 });
             let mut next = [0i64; 4];
             let mut covered = [0i64; 4];
             let mut seen = 0;
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_revoked_partition_leaves_the_open_batch() {
-        let mut batch = OpenBatch::new(Bounds { records: 3, bytes: 1 << 20 });
+        let mut batch = OpenBatch::new(Bounds { records: Pace::new(3).into(), bytes: 1 << 20 });
         push(&mut batch, 0, 0, 0, 1);
         push(&mut batch, 1, 0, 0, 1);
         push(&mut batch, 1, 1, 0, 1);

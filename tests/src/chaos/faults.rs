@@ -1,165 +1,255 @@
-//! Carries the plan out: hosts in their places, services, the network, modules.
+//! Makes the faults of a plan happen and undoes them, one thread per lane. A fault counts where records are in flight
+//! at its moment; the others are told apart.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::thread::{self, Scope};
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use super::plan::Fault;
+use anyhow::Context;
+
+use super::HOSTS;
+use super::host::Slot;
+use super::load::Load;
+use super::plan::{Fault, Lane, Plan, Step};
 use super::rig::Rig;
 use crate::proxy::Proxy;
-use crate::{Case, Host, guests};
 
-/// Everything that can fail.
-pub(super) struct World<'a> {
-    pub(super) case: &'a Case,
-    pub(super) rig: Rig,
-    /// Before Postgres and before the MongoDB server.
-    pub(super) proxies: [Proxy; 2],
-    /// A configuration per place.
-    pub(super) configs: Vec<String>,
-    pub(super) hosts: Vec<Mutex<Option<Host>>>,
-    pub(super) modules: [&'static str; 2],
-    pub(super) counts: Mutex<BTreeMap<&'static str, usize>>,
-    /// Services that are being restarted must not be stopped again meanwhile.
-    pub(super) broker: Mutex<()>,
-    pub(super) postgres: Mutex<()>,
-    /// Last words of hosts that ended by themselves.
-    pub(super) ended: Mutex<Vec<String>>,
-    pub(super) swaps: Mutex<u32>,
-    pub(super) peaks: Mutex<(f64, usize)>,
+/// The session's time-out of the hosts: who stands still for longer loses its partitions.
+pub const SESSION: Duration = Duration::from_secs(6);
+/// A break that was ordered at a byte happens within this time or is called off.
+const BREAK: Duration = Duration::from_secs(3);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    HostKills,
+    /// Stood still, for longer than the session in the second.
+    Freezes,
+    Zombies,
+    Visits,
+    KafkaKills,
+    PostgresStops,
+    MongoKills,
+    Cuts,
+    Stalls,
+    Slow,
+    Swaps,
+    /// Happened while nothing was in flight, or hit nothing.
+    Idle,
 }
 
-impl World<'_> {
-    /// Runs through the plan; returns when the last fault is over.
-    pub(super) fn suffer(&self, plan: &[(Duration, Fault)]) {
-        let begun = Instant::now();
-        thread::scope(|scope| {
-            for (at, fault) in plan {
-                while begun.elapsed() < *at {
-                    self.look_after(false);
-                    thread::sleep(Duration::from_millis(50).min(at.saturating_sub(begun.elapsed())));
-                }
-                eprintln!("{:7.2}  {fault:?}", begun.elapsed().as_secs_f64());
-                self.strike(scope, *fault);
-            }
-        });
-        self.look_after(true);
+const COUNTS: usize = Count::Idle as usize + 1;
+
+/// What has happened so far.
+pub struct Tally {
+    began: Instant,
+    counts: [AtomicU64; COUNTS],
+    journal: Mutex<File>,
+    last: Mutex<Instant>,
+    findings: Mutex<Vec<String>>,
+    over: AtomicBool,
+}
+
+impl Tally {
+    /// Begins now; `journal` gets a line for everything that happens.
+    pub fn new(journal: File) -> Self {
+        let now = Instant::now();
+        Tally {
+            began: now,
+            counts: Default::default(),
+            journal: Mutex::new(journal),
+            last: Mutex::new(now),
+            findings: Mutex::default(),
+            over: AtomicBool::new(false),
+        }
     }
 
-    fn strike<'s>(&'s self, scope: &'s Scope<'s, '_>, fault: Fault) {
+    /// Writes a line with the time since the beginning.
+    pub fn say(&self, words: impl fmt::Display) {
+        let line = format!("{:8.3} {words}", self.began.elapsed().as_secs_f64());
+        eprintln!("{line}");
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(journal, "{line}").ok();
+    }
+
+    /// Something that must not be: the run has failed.
+    pub fn find(&self, words: String) {
+        self.say(format_args!("FOUND: {words}"));
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(words);
+    }
+
+    pub fn findings(&self) -> Vec<String> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn count(&self, count: Count) -> u64 {
+        self.counts[count as usize].load(Ordering::SeqCst)
+    }
+
+    /// When the last fault was undone.
+    pub fn last_fault(&self) -> Instant {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, count: Count) {
+        self.counts[count as usize].fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn undone(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn wait_until(&self, at: Duration) {
+        while self.began.elapsed() < at && !self.over.load(Ordering::SeqCst) {
+            sleep((at - self.began.elapsed().min(at)).min(Duration::from_millis(50)));
+        }
+    }
+}
+
+/// Runs the whole plan; returns when `length` is over and every fault is undone.
+pub fn run(rig: &Rig, plan: &Plan, length: Duration, load: &Load, tally: &Tally) {
+    let build = AtomicU32::new(1);
+    let faults = Faults { rig, load, tally, build };
+    thread::scope(|scope| {
+        for (lane, steps) in &plan.lanes {
+            let faults = &faults;
+            scope.spawn(move || faults.lane(*lane, steps, length));
+        }
+    });
+    tally.wait_until(length);
+}
+
+struct Faults<'a> {
+    rig: &'a Rig,
+    load: &'a Load,
+    tally: &'a Tally,
+    build: AtomicU32,
+}
+
+impl Faults<'_> {
+    fn lane(&self, lane: Lane, steps: &[Step], length: Duration) {
+        for step in steps {
+            self.tally.wait_until(step.at);
+            if self.tally.began.elapsed() > length {
+                return;
+            }
+            if let Err(cause) = self.happen(lane, step.fault) {
+                self.tally.find(format!("{lane:?}: the fault could not be made or undone: {cause:#}"));
+            }
+            self.tally.undone();
+        }
+    }
+
+    fn happen(&self, lane: Lane, fault: Fault) -> anyhow::Result<()> {
+        match (lane, fault) {
+            (Lane::Host(number), Fault::Kill { down }) => self.kill_host(&self.rig.hosts[number], down),
+            (Lane::Host(number), Fault::Freeze { lasts }) => {
+                self.freeze(&self.rig.hosts[number], lasts);
+                Ok(())
+            }
+            (Lane::Visitor, Fault::Visit { lasts }) => self.visit(&self.rig.hosts[HOSTS], lasts),
+            (Lane::Kafka, Fault::Kill { down }) => self.kill_service("kafka1", Count::KafkaKills, down),
+            (Lane::Postgres, Fault::Kill { down }) => self.kill_service("postgres", Count::PostgresStops, down),
+            (Lane::Mongo, Fault::Kill { down }) => self.kill_service("ferretdb", Count::MongoKills, down),
+            (Lane::Modules, Fault::Swap) => self.swap(),
+            (Lane::PostgresWire, fault) => {
+                self.on_the_wire("postgres", |host| &host.to_postgres, fault);
+                Ok(())
+            }
+            (Lane::MongoWire, fault) => {
+                self.on_the_wire("mongodb", |host| &host.to_mongodb, fault);
+                Ok(())
+            }
+            other => anyhow::bail!("{other:?} is no fault of this lane"),
+        }
+    }
+
+    /// Counts a fault where it hits something; whether it does.
+    fn counted(&self, count: Count, hit: bool, words: impl fmt::Display) -> bool {
+        let in_flight = self.load.in_flight();
+        let counts = hit && in_flight > 0;
+        self.tally.add(if counts { count } else { Count::Idle });
+        self.tally.say(format_args!("{words}{}", if counts { "" } else { " (not counted)" }));
+        counts
+    }
+
+    fn kill_host(&self, host: &Slot, down: Duration) -> anyhow::Result<()> {
+        self.counted(Count::HostKills, true, format_args!("kill -9 {} for {down:?}", host.name));
+        host.kill();
+        sleep(down);
+        host.start()
+    }
+
+    fn freeze(&self, host: &Slot, lasts: Duration) {
+        host.freeze(true);
+        let counts = self.counted(Count::Freezes, true, format_args!("stop {} for {lasts:?}", host.name));
+        if counts && lasts > SESSION {
+            self.tally.add(Count::Zombies);
+        }
+        sleep(lasts);
+        host.freeze(false);
+    }
+
+    fn visit(&self, host: &Slot, lasts: Duration) -> anyhow::Result<()> {
+        self.counted(Count::Visits, true, format_args!("{} joins for {lasts:?}", host.name));
+        host.start()?;
+        sleep(lasts);
+        host.stop()
+    }
+
+    fn kill_service(&self, service: &str, count: Count, down: Duration) -> anyhow::Result<()> {
+        self.counted(count, true, format_args!("kill {service} for {down:?}"));
+        self.rig.kill(service)?;
+        sleep(down);
+        self.rig.revive(service).with_context(|| format!("{service} did not come back"))?;
+        self.tally.say(format_args!("{service} is back"));
+        Ok(())
+    }
+
+    fn swap(&self) -> anyhow::Result<()> {
+        let build = self.build.fetch_add(1, Ordering::SeqCst) + 1;
+        self.counted(Count::Swaps, true, format_args!("build {build} of the modules"));
+        self.rig.install(build)
+    }
+
+    fn on_the_wire(&self, sink: &str, proxy: impl Fn(&Slot) -> &Proxy, fault: Fault) {
+        let hosts = &self.rig.hosts;
         match fault {
-            Fault::Kill { host, away } => _ = scope.spawn(move || self.kill(host, away)),
-            Fault::Stop { host, still } => _ = scope.spawn(move || self.stand_still(host, still)),
-            Fault::KillBroker => _ = scope.spawn(|| self.restart_broker()),
-            Fault::StopPostgres { away } => _ = scope.spawn(move || self.restart_postgres(away)),
-            Fault::Cut { proxy, away } => {
-                self.count("cuts");
-                self.proxies[proxy].cut();
-                scope.spawn(move || self.restore(proxy, away));
+            Fault::Cut { host: None, .. } => {
+                let broken: usize = hosts.iter().map(|host| proxy(host).snap()).sum();
+                self.counted(Count::Cuts, broken > 0, format_args!("cut {broken} connections to {sink}"));
             }
-            Fault::Stall { proxy, away } => {
-                self.count("stalls");
-                self.proxies[proxy].stall();
-                scope.spawn(move || self.restore(proxy, away));
+            Fault::Cut { host: Some(host), after: None } => {
+                let broken = proxy(&hosts[host]).snap();
+                self.counted(Count::Cuts, broken > 0, format_args!("cut {broken} connections to {sink} of host{host}"));
             }
-            Fault::Join { stay } => _ = scope.spawn(move || self.join(stay)),
-            Fault::Swap { flow } => self.swap(flow),
+            Fault::Cut { host: Some(host), after: Some(bytes) } => {
+                proxy(&hosts[host]).snap_after(bytes);
+                sleep(BREAK);
+                let hit = !proxy(&hosts[host]).call_off();
+                self.counted(
+                    Count::Cuts,
+                    hit,
+                    format_args!("cut host{host} from {sink} within an answer, after {bytes} bytes"),
+                );
+            }
+            Fault::Stall { host, lasts } => {
+                proxy(&hosts[host]).stall(true);
+                self.counted(Count::Stalls, true, format_args!("stall host{host} to {sink} for {lasts:?}"));
+                sleep(lasts);
+                proxy(&hosts[host]).stall(false);
+            }
+            Fault::Slow { host, delay, lasts } => {
+                proxy(&hosts[host]).slow(delay);
+                self.counted(Count::Slow, true, format_args!("{sink} answers host{host} {delay:?} late for {lasts:?}"));
+                sleep(lasts);
+                proxy(&hosts[host]).slow(Duration::ZERO);
+            }
+            _ => {}
         }
-    }
-
-    fn kill(&self, place: usize, away: Duration) {
-        let mut host = self.host(place);
-        if let Some(host) = host.take() {
-            self.count("kills");
-            self.note_peaks(&host);
-            host.kill();
-            thread::sleep(away);
-        }
-        *host = Some(self.case.spawn(&self.configs[place]));
-    }
-
-    fn stand_still(&self, place: usize, still: Duration) {
-        // Held all the while: a host that stands still is not killed.
-        let host = self.host(place);
-        if let Some(host) = host.as_ref() {
-            self.count("stops");
-            host.signal(libc::SIGSTOP);
-            thread::sleep(still);
-            host.signal(libc::SIGCONT);
-        }
-    }
-
-    fn restart_broker(&self) {
-        let _alone = self.broker.lock().expect("no fault panicked");
-        self.count("broker kills");
-        self.rig.kill_broker();
-        self.rig.start_broker();
-        thread::sleep(Duration::from_secs(12));
-    }
-
-    fn restart_postgres(&self, away: Duration) {
-        let _alone = self.postgres.lock().expect("no fault panicked");
-        self.count("postgres stops");
-        self.rig.stop_postgres();
-        thread::sleep(away);
-        self.rig.start_postgres();
-    }
-
-    fn restore(&self, proxy: usize, away: Duration) {
-        thread::sleep(away);
-        self.proxies[proxy].restore();
-    }
-
-    fn join(&self, stay: Duration) {
-        self.count("joins");
-        let host = self.case.spawn(&self.configs[self.hosts.len()]);
-        thread::sleep(stay);
-        // It leaves in order, or is killed where it cannot within its time.
-        host.signal(libc::SIGTERM);
-        thread::sleep(Duration::from_secs(7));
-        drop(host);
-    }
-
-    fn swap(&self, flow: usize) {
-        self.count("swaps");
-        let mut swaps = self.swaps.lock().expect("no fault panicked");
-        *swaps += 1;
-        self.case.install_as(self.modules[flow], &guests::with_number("chaos", *swaps));
-    }
-
-    /// Puts a host where one has ended by itself (a thread that died, a fence), as a supervisor of processes does.
-    fn look_after(&self, last: bool) {
-        for (place, host) in self.hosts.iter().enumerate() {
-            let Ok(mut host) = host.try_lock() else { continue };
-            if let Some(ended) = host.as_ref().and_then(Host::exited) {
-                let words = host.as_ref().map(Host::stderr).unwrap_or_default();
-                let tail: Vec<&str> = words.lines().rev().take(3).collect();
-                let words = format!("host {place} ended with {ended}: {}", tail.join(" | "));
-                eprintln!("{words}");
-                self.ended.lock().expect("no fault panicked").push(words);
-                *host = None;
-            }
-            if host.is_none() {
-                *host = Some(self.case.spawn(&self.configs[place]));
-            }
-            if let Some(host) = host.as_ref().filter(|_| last) {
-                host.signal(libc::SIGCONT);
-            }
-        }
-    }
-
-    pub(super) fn note_peaks(&self, host: &Host) {
-        let (memory, files) = host.size();
-        let mut peaks = self.peaks.lock().expect("no fault panicked");
-        *peaks = (peaks.0.max(memory), peaks.1.max(files));
-    }
-
-    fn host(&self, place: usize) -> std::sync::MutexGuard<'_, Option<Host>> {
-        self.hosts[place].lock().expect("no fault panicked")
-    }
-
-    fn count(&self, what: &'static str) {
-        *self.counts.lock().expect("no fault panicked").entry(what).or_default() += 1;
     }
 }

@@ -1,147 +1,163 @@
-//! Services of the chaos test's own, since it kills them: Kafka, Postgres and a MongoDB server as processes.
+//! The services and hosts of one run, on ports and in a directory of their own: they are killed. Everything that was
+//! started ends with this value; what a script needs to end it otherwise stands in the directory as well.
 
-use std::fs;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::services::variable;
-use crate::wait::{wait_for, wait_until};
+use anyhow::{Context, bail};
 
-/// Names the rig's directory for the process that works within it.
-const RIG: &str = "WASMILL_CHAOS_RIG";
+use super::host::Slot;
+use super::plan::Lane;
+use super::{HOSTS, PARTITIONS, TOPIC, broker};
+use crate::guests;
 
-/// Starts the services, runs this program again with their addresses in the environment, and ends them.
-pub fn within_rig(inside: impl FnOnce() -> ExitCode) -> ExitCode {
-    if std::env::var_os(RIG).is_some() {
-        return inside();
-    }
-    let directory = std::env::temp_dir().join(format!("wasmill-chaos-{}", std::process::id()));
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("services/services.sh");
-    let services = |verb: &str| {
-        Command::new(&script)
-            .arg(verb)
-            .arg(&directory)
-            .envs([("SERVICES_FROM", "native"), ("PG_FSYNC", "on"), ("MONGO_HEAP", "1g"), ("KAFKA_HEAP", "512m")])
-            .env_remove("KAFKA_BROKERS")
-            .env_remove("POSTGRES_URL")
-            .env_remove("MONGODB_URL")
-            .env_remove("MONGODB_VOLUME_URL")
-            .stdout(Stdio::null())
-            .status()
-    };
-    let started = services("up").is_ok_and(|status| status.success());
-    let code = if started { again(&directory) } else { Some(3) };
-    services("down").ok();
-    fs::remove_dir_all(&directory).ok();
-    code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
-}
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/services/services.sh");
+/// The services with the variable that tells where a person has one.
+const GIVEN: [(&str, &str); 3] =
+    [("KAFKA_FROM", "KAFKA_BROKERS"), ("POSTGRES_FROM", "POSTGRES_URL"), ("MONGODB_FROM", "MONGODB_URL")];
 
-fn again(directory: &Path) -> Option<i32> {
-    let env = fs::read_to_string(directory.join("env")).expect("the services say where they are");
-    let lines = env.lines().filter_map(|line| line.split_once('='));
-    let program = std::env::current_exe().expect("this program has a path");
-    let child = Command::new(program).args(std::env::args_os().skip(1)).envs(lines).env(RIG, directory).status();
-    child.expect("this program can be started again").code()
-}
-
-/// The services, from within.
-#[derive(Debug)]
-pub(super) struct Rig {
-    directory: PathBuf,
+/// Everything that runs.
+pub struct Rig {
+    pub directory: PathBuf,
+    services: PathBuf,
+    env: BTreeMap<String, String>,
+    /// Without the proxies: for the checker.
+    pub brokers: String,
+    pub postgres: String,
+    pub mongodb: String,
+    /// The hosts that are always there, then the visitor.
+    pub hosts: Vec<Slot>,
 }
 
 impl Rig {
-    pub(super) fn of_environment() -> Self {
-        Rig { directory: variable(RIG).into() }
-    }
-
-    pub(super) fn kill_broker(&self) {
-        let pid = self.pid("kafka1").expect("the broker was started");
-        signal(pid, libc::SIGKILL);
-        wait_until("the broker is gone", 10, || is_gone(pid));
-    }
-
-    pub(super) fn start_broker(&self) {
-        let log = self.directory.join("kafka1/start");
-        let mut command = Command::new("setsid");
-        command.arg("bash").arg(log).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("the broker can be started");
-        self.note("kafka1", child.id(), "TERM");
-        reap(child);
-    }
-
-    /// What `pg_ctl -m immediate stop` does: no checkpoint, every session is cut, recovery at the next start.
-    pub(super) fn stop_postgres(&self) {
-        let pid = self.pid("postgres").expect("postgres was started");
-        signal(pid, libc::SIGQUIT);
-        wait_until("postgres is gone", 30, || is_gone(pid));
-    }
-
-    pub(super) fn start_postgres(&self) {
-        let data = PathBuf::from(variable("POSTGRES_DATA"));
-        let command = fs::read_to_string(data.join("postmaster.opts")).expect("postgres left its command line");
-        let line = format!("exec {} >>{}/../log 2>&1", command.trim(), data.display());
-        let mut start = match is_root() {
-            true => Command::new("runuser"),
-            false => Command::new("sh"),
+    /// Starts the services, creates the input topic, and starts the hosts. `switches` go to them as FAILPOINTS.
+    pub fn start(directory: &Path, switches: &str) -> anyhow::Result<Self> {
+        let services = directory.join("services");
+        std::fs::create_dir_all(directory.join("modules"))?;
+        std::fs::create_dir_all(&services)?;
+        let mut rig = Rig {
+            directory: directory.into(),
+            services,
+            env: BTreeMap::new(),
+            brokers: String::new(),
+            postgres: String::new(),
+            mongodb: String::new(),
+            hosts: Vec::new(),
         };
-        if is_root() {
-            start.args(["-u", "postgres", "--", "sh"]);
+        rig.up()?;
+        broker::create_topic(&rig.brokers, TOPIC, PARTITIONS)?;
+        rig.install(1)?;
+        std::fs::write(directory.join("wasmill.toml"), rig.config())?;
+        for number in 0..=HOSTS {
+            let slot = Slot::new(number, directory, &rig.postgres, &rig.mongodb, switches)?;
+            rig.hosts.push(slot);
         }
-        start.args(["-c", &line]).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = start.spawn().expect("postgres can be started");
-        let pid = wait_for("postgres writes its pid", 30, || {
-            let file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
-            file.lines().nth(7).filter(|state| state.trim() == "ready")?;
-            file.lines().next()?.trim().parse::<u32>().ok()
-        });
-        self.note("postgres", pid, "INT");
-        reap(child);
+        rig.hosts[..HOSTS].iter().try_for_each(Slot::start)?;
+        rig.hosts[..HOSTS].iter().try_for_each(|host| host.wait_until_listening(Duration::from_secs(60)))?;
+        Ok(rig)
     }
 
-    fn pid(&self, name: &str) -> Option<u32> {
-        let pids = fs::read_to_string(self.directory.join("pids")).ok()?;
-        let line = pids.lines().rfind(|line| line.split(' ').next() == Some(name))?;
-        line.split(' ').nth(1)?.parse().ok()
+    fn up(&mut self) -> anyhow::Result<()> {
+        let mut command = self.command("up", &[]);
+        command.env("MONGO_VOLUME", "0").stderr(Stdio::inherit());
+        for (from, variable) in GIVEN {
+            // What `make test` has started is not a person's.
+            if std::env::var(from).is_ok_and(|from| from != "given") {
+                command.env_remove(variable);
+            }
+        }
+        let output = command.output().context("services.sh cannot be started")?;
+        if !output.status.success() {
+            bail!("the services did not start: see above");
+        }
+        let text = String::from_utf8(output.stdout)?;
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        self.env = lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let value = |name: &str| self.env.get(name).cloned().with_context(|| format!("services.sh gave no {name}"));
+        (self.brokers, self.postgres, self.mongodb) =
+            (value("KAFKA_BROKERS")?, value("POSTGRES_URL")?, value("MONGODB_URL")?);
+        Ok(())
     }
 
-    /// In the words of `services.sh`, so that its `down` ends the process.
-    fn note(&self, name: &str, pid: u32, signal: &str) {
-        let file = self.directory.join("pids");
-        let pids = fs::read_to_string(&file).unwrap_or_default();
-        let others = pids.lines().filter(|line| line.split(' ').next() != Some(name));
-        let started = start_time(pid).unwrap_or_default();
-        let line = format!("{name} {pid} {started} {signal}");
-        let all: Vec<&str> = others.chain([line.as_str()]).collect();
-        fs::write(file, all.join("\n") + "\n").expect("the rig's directory can be written");
+    /// Whether faults of this lane are possible here.
+    pub fn able(&self, lane: Lane) -> bool {
+        let is = |name: &str, value: &str| self.env.get(name).is_some_and(|found| found == value);
+        match lane {
+            Lane::Kafka => is("KAFKA_FROM", "native"),
+            Lane::Postgres => is("POSTGRES_FROM", "native"),
+            // The other stand-in forgets what it has when it ends.
+            Lane::Mongo => is("MONGODB_FROM", "native") && is("MONGODB_KIND", "ferretdb"),
+            _ => true,
+        }
+    }
+
+    /// What the services are, a line each.
+    pub fn about(&self) -> String {
+        std::fs::read_to_string(self.services.join("about")).unwrap_or_default()
+    }
+
+    /// Ends a service as a crash does.
+    pub fn kill(&self, service: &str) -> anyhow::Result<()> {
+        self.script("kill", &[service]).map(drop)
+    }
+
+    /// Starts it again and waits until it serves.
+    pub fn revive(&self, service: &str) -> anyhow::Result<()> {
+        self.script("start", &[service]).map(drop)
+    }
+
+    /// Kafka's own tool for transactions; its output.
+    pub fn transactions(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        self.script("transactions", arguments)
+    }
+
+    /// Puts this build of both modules in place.
+    pub fn install(&self, build: u32) -> anyhow::Result<()> {
+        for module in ["chaos", "chaos-plain"] {
+            let folder = self.directory.join("modules");
+            let hidden = folder.join(format!(".{module}.part"));
+            std::fs::write(&hidden, guests::with_number(module, build))?;
+            std::fs::rename(&hidden, folder.join(format!("{module}.wasm")))?;
+        }
+        Ok(())
+    }
+
+    fn script(&self, verb: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = self.command(verb, arguments).output().context("services.sh cannot be started")?;
+        if !output.status.success() {
+            bail!("services.sh {verb} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn command(&self, verb: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(SCRIPT);
+        command.arg(verb).arg(&self.services).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn config(&self) -> String {
+        format!(
+            "[host]\ninstance = \"${{CHAOS_INSTANCE:-}}\"\n\
+             [kafka]\nbrokers = \"{}\"\n\
+             [kafka.properties]\n\"session.timeout.ms\" = \"6000\"\n\"heartbeat.interval.ms\" = \"1000\"\n\
+             [modules]\ndir = \"modules\"\nadopt = false\nscan_interval = \"500ms\"\ncache = \"cache\"\n\
+             [sinks.postgres]\nurl = \"${{CHAOS_POSTGRES}}\"\n[sinks.mongodb]\nurl = \"${{CHAOS_MONGODB}}\"\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n\
+             [flow.full]\nmodules = [\"chaos\"]\ntopics = [\"{TOPIC}\"]\ndead_letters = \"full.dlq\"\n\
+             [flow.plain]\nmodules = [\"chaos-plain\"]\ntopics = [\"{TOPIC}\"]\ndead_letters = \"plain.dlq\"\n",
+            self.brokers
+        )
     }
 }
 
-/// Kernel start time of a process, field 22 of proc(5).
-fn start_time(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    after_name.split(' ').nth(19).map(str::to_owned)
-}
-
-fn is_gone(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
-}
-
-/// Waits for a child on a thread of its own, so that no zombie is left.
-fn reap(mut child: std::process::Child) {
-    std::thread::spawn(move || child.wait());
-    std::thread::sleep(Duration::from_millis(1));
-}
-
-#[allow(unsafe_code, reason = "kill(2) on a process that the rig's own books name")]
-fn signal(pid: u32, signal: i32) {
-    unsafe { libc::kill(pid as libc::pid_t, signal) };
-}
-
-#[allow(unsafe_code, reason = "geteuid(2) has no preconditions")]
-fn is_root() -> bool {
-    unsafe { libc::geteuid() == 0 }
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.hosts.iter().for_each(Slot::kill);
+        if let Err(cause) = self.script("down", &[]) {
+            eprintln!("the services did not stop: {cause}");
+        }
+    }
 }

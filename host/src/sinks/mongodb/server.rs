@@ -98,6 +98,24 @@ impl Server {
         bounded(call).await
     }
 
+    /// Whether nothing but `_id` is unique in the collection; no where the server does not say. For servers that do not
+    /// tell which index a duplicate key violates: looking up thousands of ids takes some of them minutes.
+    pub(super) async fn only_ids_are_unique(&self, namespace: &Namespace) -> bool {
+        let call = async {
+            let database = self.client().await?.database(&namespace.database);
+            let mut cursor = database.collection::<Document>(&namespace.collection).list_indexes().await?;
+            while cursor.advance().await? {
+                let index = cursor.deserialize_current()?;
+                let unique = index.options.is_some_and(|options| options.unique == Some(true));
+                if unique && !index.keys.keys().eq(["_id"]) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        bounded(call).await.unwrap_or(false)
+    }
+
     /// Whether the collection exists.
     pub(super) async fn has(&self, namespace: &Namespace) -> Result<bool, CallError> {
         let call = async {

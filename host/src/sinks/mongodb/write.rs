@@ -157,7 +157,9 @@ impl Write<'_> {
         clashes: &[(&Op, &OpError)],
         written: &mut Written,
     ) -> Result<(), SinkError> {
-        let unclear = clashes.iter().filter(|(op, error)| match error.on_id {
+        let untold = clashes.iter().any(|(_, error)| error.on_id.is_none());
+        let only_id = (untold && self.server.only_ids_are_unique(&run.namespace).await).then_some(true);
+        let unclear = clashes.iter().filter(|(op, error)| match error.on_id.or(only_id) {
             Some(on_id) => on_id && op.clash == Clash::Compare,
             None => true,
         });
@@ -167,7 +169,7 @@ impl Write<'_> {
             if self.is_overtaken(guards, op, there).await? {
                 continue;
             }
-            let done = match (op.clash, error.on_id) {
+            let done = match (op.clash, error.on_id.or(only_id)) {
                 (_, Some(false)) => false,
                 (Clash::Compare, _) => there.is_some_and(|there| is_same(there, &op.body)),
                 (Clash::Ours | Clash::Leave, Some(true)) => true,

@@ -21,7 +21,7 @@ fn stuck(what: &str) -> (Case, Proxy, String, String, Host) {
     kafka::produce(&quotes(&topic, 0, 50));
     let host = case.start();
     case.wait_until_committed(&flow, &topic, 60);
-    proxy.stall();
+    proxy.stall(true);
     kafka::produce(&quotes(&topic, 50, 100));
     let labels = [("flow", flow.as_str())];
     wait_until("records wait for the database", 30, || host.metric("wasmill_consumer_lag", &labels) == 50.0);
@@ -36,7 +36,7 @@ fn a_silent_database_does_not_hold_up_a_stop() {
     let took = asked.elapsed();
     assert_eq!(stopped.code, 0, "{}", stopped.stderr);
     assert!(took < Duration::from_secs(6), "the stop took {took:?}");
-    proxy.restore();
+    proxy.stall(false);
     let _host = case.start();
     case.wait_until_committed(&flow, &topic, 60);
     let expected: Vec<String> = (0..100).map(|n| format!("quote {n}")).collect();

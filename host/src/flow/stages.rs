@@ -19,7 +19,7 @@ use crate::failpoint;
 use crate::record::Slice;
 use crate::router::{KAFKA, Routed};
 use crate::sinks::dead_letter::DeadLetter;
-use crate::sinks::kafka::{Publish, PublishError, TransactionCommit};
+use crate::sinks::kafka::{Destinations, Publish, PublishError, TransactionCommit};
 use crate::sinks::{Item, Refusal, SinkBatch, Span, StoredVerdict, Written};
 use crate::source::resolve::{self, CommitMark, add_marked};
 use crate::source::{Partition, Sealed, SealedSpan, topics};
@@ -191,7 +191,8 @@ impl Stages {
     fn publish(&mut self, shared: &Shared, batch: &mut Batch) -> Result<Event, String> {
         let spans = &batch.spans;
         batch.kafka.items.retain(|item| lanes::is_due(item.offset, spans[item.span].kafka_lane));
-        let refused = shared.kafka.precheck(&batch.kafka);
+        let destinations = Destinations::of(&batch.kafka);
+        let refused = shared.kafka.precheck(&batch.kafka, &destinations);
         if !refused.is_empty() {
             refuse_outputs(shared, batch, &refused)?;
             return Ok(Event::Refused);
@@ -206,7 +207,7 @@ impl Stages {
         if publication == Publication::Nothing {
             return Ok(Event::Done);
         }
-        if let Err(event) = self.ensure_topics(shared, batch, &letters) {
+        if let Err(event) = self.ensure_topics(shared, batch, &destinations, &letters) {
             return Ok(event);
         }
         let offsets: Vec<(Arc<str>, i32, i64, String)> = batch
@@ -247,17 +248,15 @@ impl Stages {
     }
 
     /// Creates the topics of this batch that are not there yet, with as many partitions as their source.
-    fn ensure_topics(&mut self, shared: &Shared, batch: &Batch, letters: &[(String, DeadLetter)]) -> Result<(), Event> {
-        let outputs = batch.kafka.items.iter().map(|item| (item.output.destination(), item.span));
-        let mut wanted: BTreeSet<(String, usize)> = BTreeSet::new();
-        let mut last = None;
-        for (topic, span) in outputs {
-            // Neighbours mostly go to the same topic; only a change is looked at.
-            if last.as_ref() != Some(&(topic.clone(), span)) {
-                wanted.insert((topic.to_string(), span));
-                last = Some((topic, span));
-            }
-        }
+    fn ensure_topics(
+        &mut self,
+        shared: &Shared,
+        batch: &Batch,
+        destinations: &Destinations,
+        letters: &[(String, DeadLetter)],
+    ) -> Result<(), Event> {
+        let mut wanted: BTreeSet<(String, usize)> =
+            destinations.wanted().map(|(topic, span)| (topic.to_owned(), span)).collect();
         let source = |letter: &DeadLetter| batch.spans.iter().position(|s| *s.span.topic == *letter.topic);
         wanted.extend(letters.iter().filter_map(|(topic, letter)| Some((topic.clone(), source(letter)?))));
         let mut topics = Vec::with_capacity(wanted.len());

@@ -3,6 +3,7 @@
 //! with the same batch, so that a retry neither repeats nor reorders.
 
 mod attempt;
+mod destinations;
 mod message;
 mod producer;
 mod topics;
@@ -18,10 +19,11 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::ConsumerGroupMetadata;
 
 use self::attempt::{Attempt, State};
+pub use self::destinations::Destinations;
 use self::message::Message;
 use self::producer::Producer;
 use super::dead_letter::DeadLetter;
-use super::{Item, Refusal, SinkBatch};
+use super::{Item, Refusal, SinkBatch, SourceIds};
 use crate::config::properties;
 use crate::outcome::{Code, Operation};
 
@@ -166,9 +168,12 @@ impl KafkaSink {
     }
 
     /// Outputs that no broker would take: too large, or to a topic whose name is none.
-    pub fn precheck(&self, batch: &SinkBatch) -> Vec<Refusal> {
+    pub fn precheck(&self, batch: &SinkBatch, destinations: &Destinations) -> Vec<Refusal> {
+        let limits: Vec<Option<usize>> =
+            destinations.names().iter().map(|topic| topics::is_name(topic).then(|| self.limit(topic))).collect();
         let refusal = |(index, item): (usize, &Item)| {
-            let (code, message) = self.flaw(batch, item)?;
+            let topic = destinations.topic(index);
+            let (code, message) = flaw(batch, item, &destinations.names()[topic], limits[topic])?;
             Some(Refusal { item: index, code, message })
         };
         batch.items.iter().enumerate().filter_map(refusal).collect()
@@ -197,18 +202,20 @@ impl KafkaSink {
 
     /// Publishes a batch and returns when every record is acknowledged, in a transaction when that is committed.
     pub fn publish(&self, publish: &Publish<'_>) -> Result<Published, PublishError> {
-        let messages = message::messages(publish, |topic| self.limit(topic));
+        let destinations = Destinations::of(publish.batch);
+        let messages = message::messages(publish, &destinations, |topic| self.limit(topic));
+        let mut ids = SourceIds::of(publish.batch);
         let mut inner = self.lock();
-        let mut result = self.publish_once(&mut inner, publish, &messages);
+        let mut result = self.publish_once(&mut inner, publish, &messages, &mut ids);
         if matches!(&result, Err(PublishError::Refused(refused)) if refused.is_empty()) {
             self.let_go(&mut inner);
             inner.alone = true;
-            result = self.publish_once(&mut inner, publish, &messages);
+            result = self.publish_once(&mut inner, publish, &messages, &mut ids);
         }
         if let (Err(PublishError::Refused(first)), Some(_), Some(producer)) =
             (&mut result, &publish.commit, &inner.producer)
         {
-            *first = transaction::find_refused(producer, messages, std::mem::take(first));
+            *first = transaction::find_refused(producer, &messages, &mut ids, std::mem::take(first));
         }
         match &result {
             // A producer whose last transaction has an unknown end, or that was fenced, is of no more use.
@@ -229,10 +236,11 @@ impl KafkaSink {
         inner: &mut Inner,
         publish: &Publish<'_>,
         messages: &[Message<'_>],
+        ids: &mut SourceIds,
     ) -> Result<(), PublishError> {
         match &publish.commit {
-            Some(commit) => transaction::run(self.renew(inner)?, messages, commit),
-            None => self.publish_plain(inner, publish, messages),
+            Some(commit) => transaction::run(self.renew(inner)?, messages, ids, commit),
+            None => self.publish_plain(inner, publish, messages, ids),
         }
     }
 
@@ -241,6 +249,7 @@ impl KafkaSink {
         inner: &mut Inner,
         publish: &Publish<'_>,
         messages: &[Message<'_>],
+        ids: &mut SourceIds,
     ) -> Result<(), PublishError> {
         if !inner.attempt.as_ref().is_some_and(|attempt| attempt.is_for(publish.batch)) {
             // Whatever is left of a batch that was given up must not arrive behind its successor's back.
@@ -252,7 +261,7 @@ impl KafkaSink {
             return Err(PublishError::Wait("there is no Kafka producer".into()));
         };
         let current = attempt.get_or_insert_with(|| Attempt::new(publish.batch));
-        let state = match current.send(producer, messages) {
+        let state = match current.send(producer, messages, ids) {
             Ok(()) => current.wait(producer, messages, PATIENCE),
             Err(error) => State::Failed(error),
         };
@@ -269,26 +278,6 @@ impl KafkaSink {
                 self.settings.brokers
             ))),
         }
-    }
-
-    fn flaw(&self, batch: &SinkBatch, item: &Item) -> Option<(Code, String)> {
-        let output = &item.output;
-        let topic = output.destination();
-        if !topics::is_name(&topic) {
-            let words = format!("`{}` is not a topic name", topic.escape_debug());
-            return Some((Code::UNKNOWN_TARGET, words));
-        }
-        let length = |field: &Option<Bytes>| field.as_ref().map_or(0, Bytes::len);
-        let value = if output.operation == Operation::Delete { 0 } else { length(&output.value) };
-        let size = length(&output.key) + value + output.headers.encoded.len() + RECORD_OVERHEAD;
-        let limit = self.limit(&topic);
-        (size > limit).then(|| {
-            let words = format!(
-                "an output of {} has {size} bytes, {topic} takes {limit} (message.max.bytes here, max.message.bytes there)",
-                batch.spans[item.span].topic
-            );
-            (Code::TOO_LARGE, words)
-        })
     }
 
     /// The largest record that goes to a topic.
@@ -332,6 +321,25 @@ impl KafkaSink {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What keeps an output from its topic; `limit` is the topic's, `None` where there can be no such topic.
+fn flaw(batch: &SinkBatch, item: &Item, topic: &str, limit: Option<usize>) -> Option<(Code, String)> {
+    let Some(limit) = limit else {
+        let words = format!("`{}` is not a topic name", topic.escape_debug());
+        return Some((Code::UNKNOWN_TARGET, words));
+    };
+    let output = &item.output;
+    let length = |field: &Option<Bytes>| field.as_ref().map_or(0, Bytes::len);
+    let value = if output.operation == Operation::Delete { 0 } else { length(&output.value) };
+    let size = length(&output.key) + value + output.headers.encoded.len() + RECORD_OVERHEAD;
+    (size > limit).then(|| {
+        let words = format!(
+            "an output of {} has {size} bytes, {topic} takes {limit} (message.max.bytes here, max.message.bytes there)",
+            batch.spans[item.span].topic
+        );
+        (Code::TOO_LARGE, words)
+    })
 }
 
 #[cfg(test)]

@@ -7,23 +7,21 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::message::Message;
+use super::message::{Identity, Message};
 use super::producer::Producer;
 use super::{PublishError, Refusal, SinkBatch};
 use crate::outcome::Code;
+use crate::sinks::SourceIds;
 
 /// Time for room in the client's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
-
-/// What tells a message from the others of its batch.
-type Identity = (usize, i64, String);
 
 /// A batch on its way.
 pub(super) struct Attempt {
     /// Topic, partition, first and next offset of each span.
     spans: Vec<(Arc<str>, i32, i64, i64)>,
-    /// Place in the producer's round by message.
-    places: HashMap<Identity, usize>,
+    /// What was sent, with its place in the producer's round; of a message that was sent again the last entry counts.
+    sent: Vec<(Identity, usize)>,
     /// Delivered by a producer that is no more.
     delivered: HashSet<Identity>,
 }
@@ -38,7 +36,7 @@ pub(super) enum State {
 
 impl Attempt {
     pub(super) fn new(batch: &SinkBatch) -> Self {
-        Attempt { spans: spans(batch), places: HashMap::new(), delivered: HashSet::new() }
+        Attempt { spans: spans(batch), sent: Vec::new(), delivered: HashSet::new() }
     }
 
     pub(super) fn is_for(&self, batch: &SinkBatch) -> bool {
@@ -46,16 +44,38 @@ impl Attempt {
     }
 
     /// Sends what was not sent yet, or came back.
-    pub(super) fn send(&mut self, producer: &Producer, messages: &[Message<'_>]) -> Result<(), PublishError> {
-        for message in messages.iter().filter(|message| !self.delivered.contains(&message.identity)) {
-            let place = self.places.get(&message.identity);
-            if place.is_some_and(|place| !matches!(producer.result(*place), Some(Err(_)))) {
-                continue;
-            }
-            let place = producer.send(message, QUEUE_PATIENCE).map_err(|cause| not_sent(message, &cause))?;
-            self.places.insert(message.identity.clone(), place);
+    pub(super) fn send(
+        &mut self,
+        producer: &Producer,
+        messages: &[Message<'_>],
+        ids: &mut SourceIds,
+    ) -> Result<(), PublishError> {
+        let due = self.due(producer, messages);
+        let first = producer.next_place();
+        let (sent, end) = match producer.send(&due, ids, QUEUE_PATIENCE) {
+            Ok(()) => (due.len(), Ok(())),
+            Err((sent, cause)) => (sent, Err(not_sent(due[sent], &cause))),
+        };
+        self.sent.extend(due[..sent].iter().zip(first..).map(|(message, place)| (message.identity(), place)));
+        end
+    }
+
+    fn due<'a, 'b>(&self, producer: &Producer, messages: &'a [Message<'b>]) -> Vec<&'a Message<'b>> {
+        if self.sent.is_empty() && self.delivered.is_empty() {
+            return messages.iter().collect();
         }
-        Ok(())
+        let places = self.places();
+        let is_due = |message: &&Message<'_>| {
+            let identity = message.identity();
+            let place = places.get(&identity);
+            let is_on_its_way = place.is_some_and(|place| !matches!(producer.result(*place), Some(Err(_))));
+            !is_on_its_way && !self.delivered.contains(&identity)
+        };
+        messages.iter().filter(is_due).collect()
+    }
+
+    fn places(&self) -> HashMap<&Identity, usize> {
+        self.sent.iter().map(|(identity, place)| (identity, *place)).collect()
     }
 
     /// Waits for acknowledgements.
@@ -64,7 +84,8 @@ impl Attempt {
         match producer.outstanding() {
             0 if producer.failures().is_empty() => State::Acknowledged,
             0 => {
-                let result = |message: &Message<'_>| producer.result(*self.places.get(&message.identity)?);
+                let places = self.places();
+                let result = |message: &Message<'_>| producer.result(*places.get(&message.identity())?);
                 let failed = |message| Some((message, result(message)?.err()?));
                 let failed: Vec<_> = messages.iter().filter_map(failed).collect();
                 judge(&failed, producer.alone, true).map_or(State::Acknowledged, State::Failed)
@@ -75,7 +96,7 @@ impl Attempt {
 
     /// Remembers what was delivered by a producer that is given up.
     pub(super) fn outlive(&mut self, producer: &Producer) {
-        let delivered = self.places.drain().filter(|(_, place)| producer.result(*place) == Some(Ok(())));
+        let delivered = self.sent.drain(..).filter(|(_, place)| producer.result(*place) == Some(Ok(())));
         self.delivered.extend(delivered.map(|(identity, _)| identity));
     }
 }
@@ -126,7 +147,7 @@ fn refusal(message: &Message<'_>, code: RDKafkaErrorCode) -> Option<Refusal> {
     } else {
         (Code::sink("kafka", format!("{code:?}")), format!("topic {topic}: {code}"))
     };
-    Some(Refusal { item: message.item?, code, message: message_text })
+    Some(Refusal { item: message.item()?, code, message: message_text })
 }
 
 fn failure(message: &Message<'_>, code: RDKafkaErrorCode) -> PublishError {
@@ -136,7 +157,7 @@ fn failure(message: &Message<'_>, code: RDKafkaErrorCode) -> PublishError {
         E::TopicAuthorizationFailed | E::ClusterAuthorizationFailed | E::TransactionalIdAuthorizationFailed => {
             PublishError::Operator(format!("{words}; grant Write on the topic"))
         }
-        code if is_data(code) && message.item.is_none() => PublishError::Operator(format!(
+        code if is_data(code) && message.item().is_none() => PublishError::Operator(format!(
             "{words}; it must take dead letters: raise its max.message.bytes, do not compact it"
         )),
         _ => PublishError::Wait(words),

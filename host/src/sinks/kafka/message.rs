@@ -1,77 +1,117 @@
 //! From outputs and dead letters to messages: headers, sizes, cuts. Pure.
 
-use std::borrow::Cow;
-
-use bytes::Bytes;
 use rdkafka::message::{Header, OwnedHeaders};
 
+use super::destinations::Destinations;
 use super::{Publish, RECORD_OVERHEAD};
-use crate::outcome::Operation;
+use crate::outcome::{Operation, Path};
 use crate::record::decode_headers;
-use crate::sinks::dead_letter::DeadLetter;
-use crate::sinks::{Item, SinkBatch};
+use crate::sinks::dead_letter::{DeadLetter, LetterHeader};
+use crate::sinks::{Item, SourceIds};
 
 /// The header with the source id.
 const ID: &str = "wasmill-id";
 
-/// A record to produce.
+/// A record to produce; the bytes are those of the batch.
 pub(super) struct Message<'a> {
-    pub(super) topic: Cow<'a, str>,
-    pub(super) key: Option<Bytes>,
-    pub(super) value: Option<Bytes>,
-    pub(super) headers: OwnedHeaders,
+    pub(super) topic: &'a str,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
     pub(super) timestamp: Option<i64>,
     pub(super) partition: Option<i32>,
-    /// What tells it from the batch's other messages: index of the item, or none for a dead letter.
-    pub(super) item: Option<usize>,
-    /// Source offset and path, to recognise it when the batch is published again.
-    pub(super) identity: (usize, i64, String),
+    what: What<'a>,
 }
 
-/// The messages of a batch: outputs in order, then dead letters.
-pub(super) fn messages<'a>(publish: &'a Publish<'_>, limit: impl Fn(&str) -> usize) -> Vec<Message<'a>> {
-    let outputs = publish.batch.items.iter().enumerate().map(|(index, item)| output(publish.batch, index, item));
+enum What<'a> {
+    /// With the index of the item.
+    Output(usize, &'a Item),
+    Letter(&'a DeadLetter, Vec<LetterHeader<'a>>),
+}
+
+/// What tells a message from the others of its batch, also when that is published again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Identity {
+    /// Span, offset of the source record, path.
+    Output(usize, i64, Path),
+    /// Source id.
+    Letter(String),
+}
+
+/// The messages of a batch: outputs in order, then dead letters. `limit` is the largest record of a topic.
+pub(super) fn messages<'a>(
+    publish: &'a Publish<'_>,
+    destinations: &'a Destinations,
+    limit: impl Fn(&str) -> usize,
+) -> Vec<Message<'a>> {
+    let outputs = publish.batch.items.iter().enumerate();
+    let outputs = outputs.map(|(index, item)| output(index, item, &destinations.names()[destinations.topic(index)]));
     let letters = publish.dead_letters.iter().map(|(topic, letter)| dead(topic, letter, limit(topic)));
     outputs.chain(letters).collect()
 }
 
-fn output<'a>(batch: &SinkBatch, index: usize, item: &'a Item) -> Message<'a> {
-    let output = &item.output;
-    let given = decode_headers(output.headers.count, &output.headers.encoded).unwrap_or_default();
-    let mut headers = OwnedHeaders::new_with_capacity(given.len() + 1);
-    for (key, value) in given.into_iter().filter(|(name, _)| *name != ID) {
-        headers = headers.insert(Header { key, value });
+impl Message<'_> {
+    /// Index of the item; none for a dead letter.
+    pub(super) fn item(&self) -> Option<usize> {
+        match self.what {
+            What::Output(index, _) => Some(index),
+            What::Letter(..) => None,
+        }
     }
-    let id = batch.source_id(item);
-    headers = headers.insert(Header { key: ID, value: Some(&id) });
-    Message {
-        topic: output.destination(),
-        key: output.key.clone(),
-        value: output.value.clone().filter(|_| output.operation != Operation::Delete),
-        headers,
-        timestamp: (output.timestamp >= 0).then_some(output.timestamp),
-        partition: output.partition,
-        item: Some(index),
-        identity: (item.span, item.offset, output.path.to_string()),
+
+    pub(super) fn identity(&self) -> Identity {
+        match &self.what {
+            What::Output(_, item) => Identity::Output(item.span, item.offset, item.output.path.clone()),
+            What::Letter(letter, _) => Identity::Letter(letter.id.clone()),
+        }
+    }
+
+    /// The headers, made for the client to keep.
+    pub(super) fn headers(&self, ids: &mut SourceIds) -> OwnedHeaders {
+        match &self.what {
+            What::Output(_, item) => output_headers(item, ids.id(item)),
+            What::Letter(_, headers) => {
+                let made = OwnedHeaders::new_with_capacity(headers.len());
+                let add = |made: OwnedHeaders, (name, value): &LetterHeader<'_>| {
+                    made.insert(Header { key: name, value: value.as_deref() })
+                };
+                headers.iter().fold(made, add)
+            }
+        }
     }
 }
 
-fn dead<'a>(topic: &'a str, letter: &DeadLetter, max_bytes: usize) -> Message<'a> {
-    let record = letter.record(max_bytes.saturating_sub(RECORD_OVERHEAD));
-    let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
-    for (key, value) in &record.headers {
-        headers = headers.insert(Header { key, value: value.as_deref() });
-    }
-    // What was cut is the front of the original, so it shares its memory.
-    let front = |field: &Option<Bytes>, kept: Option<&[u8]>| Some(field.as_ref()?.slice(..kept?.len()));
+fn output<'a>(index: usize, item: &'a Item, topic: &'a str) -> Message<'a> {
+    let output = &item.output;
     Message {
-        topic: Cow::Borrowed(topic),
-        key: front(&letter.key, record.key),
-        value: front(&letter.value, record.value),
-        headers,
+        topic,
+        key: output.key.as_deref(),
+        value: output.value.as_deref().filter(|_| output.operation != Operation::Delete),
+        timestamp: (output.timestamp >= 0).then_some(output.timestamp),
+        partition: output.partition,
+        what: What::Output(index, item),
+    }
+}
+
+fn output_headers(item: &Item, id: &str) -> OwnedHeaders {
+    let headers = &item.output.headers;
+    let mut made = OwnedHeaders::new_with_capacity(headers.count as usize + 1);
+    if headers.count > 0 {
+        let given = decode_headers(headers.count, &headers.encoded).unwrap_or_default();
+        for (key, value) in given.into_iter().filter(|(name, _)| *name != ID) {
+            made = made.insert(Header { key, value });
+        }
+    }
+    made.insert(Header { key: ID, value: Some(id) })
+}
+
+fn dead<'a>(topic: &'a str, letter: &'a DeadLetter, max_bytes: usize) -> Message<'a> {
+    let record = letter.record(max_bytes.saturating_sub(RECORD_OVERHEAD));
+    Message {
+        topic,
+        key: record.key,
+        value: record.value,
         timestamp: (letter.timestamp >= 0).then_some(letter.timestamp),
         partition: None,
-        item: None,
-        identity: (usize::MAX, letter.offset, letter.id.clone()),
+        what: What::Letter(letter, record.headers),
     }
 }

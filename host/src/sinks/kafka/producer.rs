@@ -11,9 +11,12 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig,
 use tracing::debug;
 
 use super::message::Message;
+use crate::sinks::SourceIds;
 
 /// How often a wait looks at the client's own queue.
 const LOOK: Duration = Duration::from_micros(200);
+
+type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
 
 /// A client and what it has reported since the last [`Producer::begin`].
 pub(super) struct Producer {
@@ -82,6 +85,22 @@ impl ProducerContext for Context {
     }
 }
 
+impl Round {
+    /// Makes places for so many messages and returns the number of the first.
+    fn reserve(&mut self, messages: usize) -> usize {
+        let first = self.results.len();
+        self.results.resize(first + messages, None);
+        self.outstanding += messages;
+        self.number << PLACE_BITS | first
+    }
+
+    /// Takes the last places back: nothing was sent under them.
+    fn give_back(&mut self, messages: usize) {
+        self.results.truncate(self.results.len() - messages);
+        self.outstanding -= messages;
+    }
+}
+
 impl Deliveries {
     fn lock(&self) -> MutexGuard<'_, Round> {
         self.round.lock().unwrap_or_else(PoisonError::into_inner)
@@ -115,33 +134,41 @@ impl Producer {
         *round = Round { number: (round.number + 1) & 0x7fff_ffff, ..Round::default() };
     }
 
-    /// Hands a message to the client and returns its place in the round.
-    pub(super) fn send(&self, message: &Message<'_>, patience: Duration) -> Result<usize, KafkaError> {
-        let (number, place) = {
-            let mut round = self.deliveries.lock();
-            round.results.push(None);
-            round.outstanding += 1;
-            let place = round.results.len() - 1;
-            (round.number << PLACE_BITS | place, place)
-        };
-        let deadline = Instant::now() + patience;
-        let mut record = record(message, number);
-        loop {
-            match self.client.send(record) {
-                Ok(()) => return Ok(place),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                    if Instant::now() < deadline =>
-                {
-                    record = back;
-                    std::thread::sleep(LOOK * 5);
-                }
-                Err((cause, _)) => {
-                    let mut round = self.deliveries.lock();
-                    round.results.truncate(place);
-                    round.outstanding -= 1;
-                    return Err(cause);
-                }
+    /// The place that the next message gets in the round.
+    pub(super) fn next_place(&self) -> usize {
+        self.deliveries.lock().results.len()
+    }
+
+    /// Hands messages to the client; they get the following places in the round. After an error it says how many it took.
+    pub(super) fn send(
+        &self,
+        messages: &[&Message<'_>],
+        ids: &mut SourceIds,
+        patience: Duration,
+    ) -> Result<(), (usize, KafkaError)> {
+        let first = self.deliveries.lock().reserve(messages.len());
+        for (sent, message) in messages.iter().enumerate() {
+            if let Err(cause) = self.send_one(record(message, first + sent, ids), patience) {
+                self.deliveries.lock().give_back(messages.len() - sent);
+                return Err((sent, cause));
             }
+        }
+        Ok(())
+    }
+
+    fn send_one(&self, mut record: Record<'_>, patience: Duration) -> Result<(), KafkaError> {
+        let mut deadline = None;
+        loop {
+            record = match self.client.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + patience) =>
+                {
+                    back
+                }
+                Err((cause, _)) => return Err(cause),
+            };
+            std::thread::sleep(LOOK * 5);
         }
     }
 
@@ -208,10 +235,10 @@ impl Producer {
     }
 }
 
-fn record<'a>(message: &'a Message<'_>, number: usize) -> BaseRecord<'a, [u8], [u8], usize> {
-    let mut record = BaseRecord::with_opaque_to(&message.topic, number).headers(message.headers.clone());
-    record.key = message.key.as_deref();
-    record.payload = message.value.as_deref();
+fn record<'a>(message: &'a Message<'_>, number: usize, ids: &mut SourceIds) -> Record<'a> {
+    let mut record = BaseRecord::with_opaque_to(message.topic, number).headers(message.headers(ids));
+    record.key = message.key;
+    record.payload = message.value;
     record.partition = message.partition;
     record.timestamp = message.timestamp;
     record

@@ -13,6 +13,7 @@ use super::message::Message;
 use super::producer::Producer;
 use super::{PublishError, Refusal, TransactionCommit};
 use crate::failpoint;
+use crate::sinks::SourceIds;
 
 /// For one request to the coordinator.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -43,10 +44,11 @@ pub(super) fn init(producer: &Producer, deadline: Duration) -> Result<(), Publis
 pub(super) fn run(
     producer: &Producer,
     messages: &[Message<'_>],
+    ids: &mut SourceIds,
     commit: &TransactionCommit<'_>,
 ) -> Result<(), PublishError> {
     let begun = Instant::now();
-    fill_and_commit(producer, messages, commit).map_err(|error| match error {
+    fill_and_commit(producer, messages, ids, commit).map_err(|error| match error {
         // A process that stood still for longer than a transaction may take is fenced by the coordinator, not by a twin.
         PublishError::Fenced(words) if begun.elapsed() >= producer.transaction_time => PublishError::Unknown(words),
         error => error,
@@ -56,6 +58,7 @@ pub(super) fn run(
 fn fill_and_commit(
     producer: &Producer,
     messages: &[Message<'_>],
+    ids: &mut SourceIds,
     commit: &TransactionCommit<'_>,
 ) -> Result<(), PublishError> {
     producer.begin();
@@ -63,7 +66,7 @@ fn fill_and_commit(
     client
         .begin_transaction()
         .map_err(|cause| PublishError::Unknown(format!("could not begin a transaction: {cause}")))?;
-    let filled = fill(producer, messages).and_then(|()| {
+    let filled = fill(producer, messages.iter().collect(), ids).and_then(|()| {
         failpoint::step("transaction.sent");
         send_offsets(producer, commit)
     });
@@ -89,15 +92,21 @@ fn fill_and_commit(
 
 /// Finds the other records that are refused, after the first: a transaction tells of one and sends nothing after it.
 /// Nothing is committed.
-pub(super) fn find_refused(producer: &Producer, messages: Vec<Message<'_>>, first: Vec<Refusal>) -> Vec<Refusal> {
+pub(super) fn find_refused(
+    producer: &Producer,
+    messages: &[Message<'_>],
+    ids: &mut SourceIds,
+    first: Vec<Refusal>,
+) -> Vec<Refusal> {
     let mut refused = first;
-    let mut left = messages;
+    let mut left: Vec<&Message<'_>> = messages.iter().collect();
     let mut passing = 0;
     while passing < PASSING {
-        left.retain(|message| !refused.iter().any(|refusal| message.item == Some(refusal.item)));
+        left.retain(|message| !refused.iter().any(|refusal| message.item() == Some(refusal.item)));
         producer.begin();
         let begun = producer.client().begin_transaction();
-        let filled = begun.map_err(|cause| PublishError::Wait(cause.to_string())).and_then(|()| fill(producer, &left));
+        let begun = begun.map_err(|cause| PublishError::Wait(cause.to_string()));
+        let filled = begun.and_then(|()| fill(producer, left.clone(), ids));
         let aborted = abort(producer, PublishError::Refused(Vec::new()));
         match (filled, aborted) {
             (Err(PublishError::Refused(more)), PublishError::Refused(_)) if !more.is_empty() => refused.extend(more),
@@ -113,14 +122,12 @@ pub(super) fn find_refused(producer: &Producer, messages: Vec<Message<'_>>, firs
     refused
 }
 
-fn fill(producer: &Producer, messages: &[Message<'_>]) -> Result<(), PublishError> {
-    for message in messages {
-        producer.send(message, DELIVERY).map_err(|cause| not_sent(message, &cause))?;
-    }
+fn fill(producer: &Producer, messages: Vec<&Message<'_>>, ids: &mut SourceIds) -> Result<(), PublishError> {
+    producer.send(&messages, ids, DELIVERY).map_err(|(sent, cause)| not_sent(messages[sent], &cause))?;
     producer.wait_for_failure(DELIVERY);
     let outstanding = producer.outstanding();
     let failures = producer.failures();
-    let failed: Vec<_> = failures.iter().filter_map(|(place, code)| Some((messages.get(*place)?, *code))).collect();
+    let failed: Vec<_> = failures.iter().filter_map(|(place, code)| Some((*messages.get(*place)?, *code))).collect();
     match (judge(&failed, producer.alone, outstanding == 0), outstanding) {
         (Some(error), _) => Err(error),
         (None, 0) => Ok(()),

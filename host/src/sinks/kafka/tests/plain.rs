@@ -129,7 +129,8 @@ fn what_no_cluster_takes_is_refused_before_anything_is_sent() {
         output(&target("kafka", "no topic", None, &[], &[]), Operation::Write, None, Some("v")),
         output(&good, Operation::Delete, Some("k"), Some(&huge)),
     ];
-    let refused = sink.precheck(&batch(0, outputs));
+    let batch = batch(0, outputs);
+    let refused = sink.precheck(&batch, &Destinations::of(&batch));
     assert_eq!(refused.iter().map(|refusal| refusal.item).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(refused[0].code, Code::TOO_LARGE);
 }
@@ -159,7 +160,7 @@ fn through(sink: &KafkaSink, batch: SinkBatch) -> Vec<(i64, String)> {
         batch.items.retain(|_| index.next().is_none_or(|index| !found.iter().any(|refusal| refusal.item == index)));
     };
     while Instant::now() < deadline {
-        let found = sink.precheck(&batch);
+        let found = sink.precheck(&batch, &Destinations::of(&batch));
         take(&mut batch, found, &mut refused);
         match sink.publish(&publish(&batch)) {
             Ok(_) => return refused,

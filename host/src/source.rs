@@ -11,6 +11,7 @@ pub mod consumer;
 pub mod ffi;
 pub mod group;
 pub mod inspect;
+pub mod intake;
 pub mod open_batch;
 pub mod ownership;
 pub mod pace;

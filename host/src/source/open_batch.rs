@@ -14,6 +14,9 @@ const SLICE_RECORDS: usize = 512;
 /// Bytes per guest call: larger frames leave the cache and get slower.
 const SLICE_BYTES: usize = 256 << 10;
 
+/// What a record is taken to have before there was one, in bytes.
+const USUAL: usize = 64 << 10;
+
 /// Bounds of a batch.
 #[derive(Clone, Debug)]
 pub struct Bounds {
@@ -31,6 +34,8 @@ pub struct OpenBatch {
     last: Option<usize>,
     records: usize,
     bytes: usize,
+    /// Bytes of a record in the batch before.
+    usual: usize,
 }
 
 #[derive(Debug)]
@@ -71,7 +76,15 @@ pub struct Incoming<'a, H> {
 
 impl OpenBatch {
     pub fn new(bounds: Bounds) -> Self {
-        OpenBatch { bounds, parts: Vec::new(), by_partition: HashMap::new(), last: None, records: 0, bytes: 0 }
+        OpenBatch {
+            bounds,
+            parts: Vec::new(),
+            by_partition: HashMap::new(),
+            last: None,
+            records: 0,
+            bytes: 0,
+            usual: USUAL,
+        }
     }
 
     /// Appends a record. `origin` is asked once per partition and batch.
@@ -113,6 +126,14 @@ impl OpenBatch {
         self.records >= self.bounds.records.records() || self.bytes >= self.bounds.bytes
     }
 
+    /// How many more records fit, as far as the size of those in it tells; at least one.
+    pub fn room(&self) -> usize {
+        let records = self.bounds.records.records().saturating_sub(self.records);
+        let size = if self.records == 0 { self.usual } else { self.bytes / self.records };
+        let by_size = self.bounds.bytes.saturating_sub(self.bytes) / size.max(1);
+        records.min(by_size).max(1)
+    }
+
     /// Forgets partitions that are not ours any more.
     pub fn retain(&mut self, ours: impl Fn(&Partition, u64) -> bool) {
         if self.parts.iter().all(|part| ours(&part.partition, part.epoch)) {
@@ -131,7 +152,8 @@ impl OpenBatch {
     /// Closes the batch: its spans, and its slices with the index of their span, in order.
     pub fn seal(&mut self, digest: &Arc<str>) -> (Vec<SealedSpan>, Vec<(usize, Slice)>) {
         let parts = std::mem::take(&mut self.parts);
-        *self = OpenBatch::new(self.bounds.clone());
+        let usual = self.bytes.checked_div(self.records).unwrap_or(self.usual);
+        *self = OpenBatch { usual, ..OpenBatch::new(self.bounds.clone()) };
         let mut spans = Vec::with_capacity(parts.len());
         let mut slices = Vec::new();
         for (index, part) in parts.into_iter().enumerate() {

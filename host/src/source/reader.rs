@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use tracing::{debug, warn};
+use rdkafka::message::Message as _;
+use tracing::{debug, error, warn};
 
 use self::lookout::Lookout;
 use super::chains::Chains;
-use super::consumer::{FlowConsumer, Rebalance, to_list};
+use super::consumer::{Context, FlowConsumer, Rebalance, to_list};
+use super::intake::{Intake, Message};
 use super::open_batch::{Incoming, OpenBatch, Origin};
 use super::ownership::Ownership;
 use super::resolve::{Answer, Replay, Resolver};
@@ -30,6 +31,8 @@ use crate::runtime::{Chain, Job, Pool};
 const IDLE_POLL: Duration = Duration::from_millis(50);
 /// Poll while records wait for the batch before them: short, because they are sealed when that is done.
 const BUSY_POLL: Duration = Duration::from_millis(1);
+/// Poll for rebalances while a full batch waits and the partitions are paused.
+const FULL_POLL: Duration = Duration::from_millis(5);
 /// How long a full batch may wait for the writer before the partitions are paused. Pausing throws away what the
 /// client has fetched ahead, so it is for outages, not for a database that is merely slower than Kafka.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
@@ -41,8 +44,6 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
 const CLOSE: Duration = Duration::from_secs(4);
 /// With `--once`: a member that gets no partition for so long has nothing to do.
 const NOTHING_ASSIGNED: Duration = Duration::from_secs(10);
-/// With `--once` and several topics: how long nothing may arrive after the client reported an end.
-const QUIET: Duration = Duration::from_secs(3);
 
 /// What the writer asks of the source.
 #[derive(Debug)]
@@ -113,8 +114,8 @@ struct Reading {
     sealed: i64,
     /// With `--once`: what was the end at the first assignment.
     target: i64,
-    /// When the consumer said that there is nothing more.
-    at_end: Option<Instant>,
+    /// The consumer has said that there is nothing more.
+    at_end: bool,
     /// What other modules may have made already.
     replay: Option<Replay>,
 }
@@ -122,6 +123,7 @@ struct Reading {
 /// The loop's own state.
 struct Loop {
     reader: Reader,
+    intake: Intake<Context>,
     slots: HashMap<Arc<str>, HashMap<i32, Slot>>,
     answers: (Sender<Answers>, Receiver<Answers>),
     resolving: bool,
@@ -142,6 +144,7 @@ impl Reader {
     pub fn run(self, beat: &Beat) -> Result<End, String> {
         let now = Instant::now();
         let mut looped = Loop {
+            intake: Intake::new(self.consumer.clone()),
             reader: self,
             slots: HashMap::new(),
             answers: crossbeam_channel::unbounded(),
@@ -200,6 +203,7 @@ impl Loop {
     }
 
     fn park(&mut self, partition: Partition, epoch: u64) {
+        self.intake.lead(&partition.0, partition.1);
         let slots = self.slots.entry(partition.0.clone()).or_default();
         slots.insert(partition.1, Slot { partition, epoch, state: State::Resolving });
     }
@@ -233,89 +237,106 @@ impl Loop {
 
     /// Takes what the consumer has, until the batch is full or there is nothing more at the moment.
     fn fill(&mut self) -> Result<(), String> {
+        self.serve(Duration::ZERO)?;
         let mut patience = match (self.reader.open.is_empty(), self.room()) {
+            // Nothing can arrive before partitions are there.
+            (true, _) if !self.is_reading() => return self.serve(IDLE_POLL),
             (true, _) => IDLE_POLL,
-            (false, _) if self.reader.open.is_full() => return self.serve_while_full(),
+            (false, _) if self.reader.open.is_full() => {
+                return if self.paused { self.serve(FULL_POLL) } else { Ok(()) };
+            }
             (false, true) => Duration::ZERO,
             (false, false) => BUSY_POLL,
         };
+        while !self.reader.open.is_full() {
+            let fetched = self.intake.fetch(patience, self.reader.open.room());
+            if fetched.is_empty() {
+                break;
+            }
+            fetched.runs().for_each(|run| self.take(run));
+            patience = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// Serves what is no record: rebalances, and what is wrong with the client as a whole.
+    fn serve(&mut self, patience: Duration) -> Result<(), String> {
         let consumer = self.reader.consumer.clone();
-        while let Some(message) = consumer.poll(patience) {
-            match message {
-                Ok(message) => self.take(&message),
-                Err(KafkaError::PartitionEOF(number)) => self.note_end(number),
+        let mut patience = patience;
+        while let Some(event) = consumer.poll(patience) {
+            match event {
+                // Led elsewhere before anything was fetched.
+                Ok(message) => error!(flow = %self.reader.flow, "a record of {} came astray", message.topic()),
                 Err(KafkaError::MessageConsumptionFatal(cause)) => {
                     return Err(format!("flow {}: the Kafka client failed for good: {cause}", self.reader.flow));
                 }
-                Err(cause) => self.take_complaint(&cause),
-            }
-            if self.reader.open.is_full() {
-                break;
+                Err(cause) => self.take_complaint(cause.rdkafka_error_code(), &cause),
             }
             patience = Duration::ZERO;
         }
         Ok(())
     }
 
-    /// With a full batch only rebalances are served, and only while the partitions are paused.
-    fn serve_while_full(&mut self) -> Result<(), String> {
-        let consumer = self.reader.consumer.clone();
-        match self.paused.then(|| consumer.poll(BUSY_POLL * 5)).flatten() {
-            // It was on its way when we paused: handed out once, so it has to be taken.
-            Some(Ok(message)) => self.take(&message),
-            Some(Err(cause)) => self.take_complaint(&cause),
-            None => {}
-        }
-        Ok(())
+    fn is_reading(&self) -> bool {
+        self.slots.values().flat_map(HashMap::values).any(|slot| matches!(slot.state, State::Reading(_)))
     }
 
     /// librdkafka goes on by itself, except where an offset is not in the log any more.
-    fn take_complaint(&mut self, cause: &KafkaError) {
+    fn take_complaint(&mut self, code: Option<RDKafkaErrorCode>, words: &dyn std::fmt::Display) {
         use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange, UnknownTopicOrPartition};
-        debug!(flow = %self.reader.flow, "{cause}");
-        let code = cause.rdkafka_error_code();
+        debug!(flow = %self.reader.flow, "{words}");
         if code.is_some_and(|code| [AutoOffsetReset, OffsetOutOfRange, UnknownTopicOrPartition].contains(&code)) {
             self.alarm();
         }
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
-        let slots = self.slots.get_mut(message.topic());
-        let Some(slot) = slots.and_then(|slots| slots.get_mut(&message.partition())) else { return };
+    /// Takes records of one partition.
+    fn take<'m>(&mut self, run: impl Iterator<Item = Message<'m>>) {
+        let mut run = run.peekable();
+        let Some(first) = run.peek() else { return };
+        let slots = self.slots.get_mut(&*first.topic());
+        let Some(slot) = slots.and_then(|slots| slots.get_mut(&first.partition())) else { return };
         let epoch = slot.epoch;
         let State::Reading(reading) = &mut slot.state else { return };
-        // Left over from before a seek.
-        if message.offset() < reading.next {
-            return;
-        }
-        reading.next = message.offset() + 1;
-        reading.at_end = None;
-        let headers = message.headers();
-        let headers = headers.into_iter().flat_map(|headers| headers.iter()).map(|header| (header.key, header.value));
-        let record = Incoming {
-            offset: message.offset(),
-            timestamp: message.timestamp().to_millis().unwrap_or(-1),
-            key: message.key(),
-            value: message.payload(),
-            headers,
-        };
-        let origin = || Origin {
-            topic_id: reading.topic_id.clone(),
-            epoch,
-            kafka_lane: reading.kafka_lane,
-            passed: reading.passed,
-            born: reading.born,
-            position: reading.sealed,
-        };
-        self.reader.open.push(&slot.partition, record, origin);
-    }
-
-    fn note_end(&mut self, number: i32) {
-        // The client names the partition only by its number: with several topics each of them is looked at.
-        for slots in self.slots.values_mut() {
-            if let Some(State::Reading(reading)) = slots.get_mut(&number).map(|slot| &mut slot.state) {
-                reading.at_end = Some(Instant::now());
+        let mut complaint = None;
+        for message in run {
+            match message.error() {
+                None => {}
+                Some(RDKafkaErrorCode::PartitionEOF) => {
+                    reading.at_end = true;
+                    continue;
+                }
+                Some(code) => {
+                    complaint = Some(code);
+                    continue;
+                }
             }
+            // Left over from before a seek.
+            if message.offset() < reading.next {
+                continue;
+            }
+            reading.next = message.offset() + 1;
+            reading.at_end = false;
+            let headers = message.headers();
+            let record = Incoming {
+                offset: message.offset(),
+                timestamp: message.timestamp(),
+                key: message.key(),
+                value: message.value(),
+                headers: headers.iter().map(|(name, value)| (&**name, *value)),
+            };
+            let origin = || Origin {
+                topic_id: reading.topic_id.clone(),
+                epoch,
+                kafka_lane: reading.kafka_lane,
+                passed: reading.passed,
+                born: reading.born,
+                position: reading.sealed,
+            };
+            self.reader.open.push(&slot.partition, record, origin);
+        }
+        if let Some(code) = complaint {
+            self.take_complaint(Some(code), &code);
         }
     }
 

@@ -124,7 +124,7 @@ impl Loop {
             next: begin.start,
             sealed: begin.start,
             target: begin.end,
-            at_end: None,
+            at_end: false,
             replay,
         });
         if !self.paused {

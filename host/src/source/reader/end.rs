@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
-use super::{CLOSE, Loop, NOTHING_ASSIGNED, QUIET, Reading, Slot, State};
+use super::{CLOSE, Loop, NOTHING_ASSIGNED, Slot, State};
 use crate::health::Beat;
 use crate::source::Partition;
 use crate::source::consumer::list;
@@ -13,12 +13,9 @@ use crate::source::consumer::list;
 impl Loop {
     pub(super) fn is_done(&self) -> bool {
         let assigned = self.assigned_once || self.started.elapsed() > NOTHING_ASSIGNED;
-        // The end may lie behind transaction markers, which are never delivered. With several topics the client's
-        // word for it does not say which of them it means, so quiet has to confirm it.
-        let quiet = if self.slots.len() > 1 { QUIET } else { Duration::ZERO };
-        let at_end = |reading: &Reading| reading.at_end.is_some_and(|since| since.elapsed() >= quiet);
         let done = |slot: &Slot| match &slot.state {
-            State::Reading(reading) => reading.next >= reading.target || at_end(reading),
+            // The end may lie behind transaction markers, which are never delivered.
+            State::Reading(reading) => reading.next >= reading.target || reading.at_end,
             State::Stopped => true,
             State::Resolving => false,
         };

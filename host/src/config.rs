@@ -103,7 +103,8 @@ pub struct Modules {
     pub targets: Option<Vec<String>>,
     /// Time between two scans of the folder; file events only hasten them. Default: 1 s.
     pub scan_interval: Span,
-    /// Directory of compiled modules, created with mode 0700. Default: none, modules are compiled at each start.
+    /// Directory of compiled modules, created with mode 0700; empty for none. Default: `wasmill/modules` in the user's
+    /// cache directory, where that can be used. Without one, modules are compiled at each start.
     pub cache: Option<PathBuf>,
 }
 

@@ -3,6 +3,7 @@
 //! The modules are listed in the order that a record travels. ARCHITECTURE.md tells the story.
 
 pub mod admin;
+pub mod allocator;
 pub mod cli;
 pub mod commit;
 pub mod config;

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    wasmill::allocator::set_up();
     wasmill::cli::main()
 }

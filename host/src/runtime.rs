@@ -2,7 +2,7 @@
 //! no socket; a record that traps, loops or overgrows costs only itself. What happens to outputs and verdicts is not
 //! decided here.
 
-mod cache;
+pub mod cache;
 mod contract;
 mod dropped;
 mod effects;

@@ -16,7 +16,7 @@ use crate::flow::running::{End, Process, Running};
 use crate::health::Health;
 use crate::metrics::{BySwap, Metrics};
 use crate::modules::{Event, Folder, FolderSettings};
-use crate::runtime::{Module, Pool, Runtime};
+use crate::runtime::{Module, Pool, Runtime, cache};
 use crate::shutdown::Shutdown;
 use crate::sinks::{self, Sink};
 
@@ -107,7 +107,7 @@ impl Supervisor {
             words
         };
         let failed = |cause: anyhow::Error| Failure::new(exit::RUNTIME, format!("{cause:#}"));
-        let cache = config.modules.cache.as_ref().map(|dir| config.base.join(dir));
+        let cache = cache::directory(config.modules.cache.clone());
         let runtime = Runtime::new(settings.metrics.clone(), cache).map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = config.host.workers.unwrap_or(cores).max(1);

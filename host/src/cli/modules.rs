@@ -7,7 +7,7 @@ use super::Failure;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::runtime::Module;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, cache};
 
 /// Largest file that is taken for a module; the host has the same limit.
 const MAX_MODULE: u64 = 256 << 20;
@@ -19,7 +19,7 @@ pub(super) struct Loader {
 impl Loader {
     /// With `cache`, or the user's own cache directory: a second look at a module then takes no compilation.
     pub(super) fn new(cache: Option<PathBuf>) -> Result<Self, Failure> {
-        let runtime = Runtime::new(Metrics::new(), cache.or_else(user_cache))
+        let runtime = Runtime::new(Metrics::new(), cache::directory(cache))
             .map_err(|error| Failure::environment(format!("cannot start the Wasm runtime: {error:#}")))?;
         Ok(Loader { runtime })
     }
@@ -46,10 +46,4 @@ pub(super) fn summary(module: &Module) -> String {
     let list = |items: Vec<String>| if items.is_empty() { "nothing".to_owned() } else { items.join(", ") };
     let targets = list(manifest.targets.iter().map(|target| target.label()).collect());
     format!("{} {}: reads {}, writes {targets}", manifest.name, manifest.version, list(manifest.topics.clone()))
-}
-
-fn user_cache() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
-    Some(base.join("wasmill").join("modules"))
 }

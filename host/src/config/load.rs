@@ -110,7 +110,8 @@ impl Config {
     fn relative_to(mut self, base: &Path) -> Config {
         self.base = base.to_path_buf();
         self.modules.dir = base.join(&self.modules.dir);
-        self.modules.cache = self.modules.cache.map(|dir| base.join(dir));
+        let set = |dir: PathBuf| if dir.as_os_str().is_empty() { dir } else { base.join(dir) };
+        self.modules.cache = self.modules.cache.map(set);
         self.log.file = self.log.file.map(|file| base.join(file));
         for sink in self.sinks.values_mut() {
             if let Some(url) = sqlite_at(sink.url.expose(), base) {

@@ -15,6 +15,27 @@ const CHECKSUM: usize = 32;
 /// Bits of a directory's mode that would let others write or look into it.
 const OTHERS: u32 = 0o077;
 
+/// Entries that are kept; the oldest go first. One is about twice the size of its module.
+const ENTRIES: usize = 256;
+
+/// Where compiled code is kept: the directory that is configured, none where that is empty, the user's own cache where
+/// nothing is.
+pub fn directory(configured: Option<PathBuf>) -> Option<PathBuf> {
+    match configured {
+        Some(dir) => Some(dir).filter(|dir| !dir.as_os_str().is_empty()),
+        None => user_cache(),
+    }
+}
+
+/// The user's own cache, where there is one and it can be used: `$XDG_CACHE_HOME` or `~/.cache`, `wasmill/modules` in it.
+fn user_cache() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    let dir = base.join("wasmill").join("modules");
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
+    is_ours(&dir).is_ok_and(|ours| ours).then_some(dir)
+}
+
 /// A directory of compiled components.
 #[derive(Debug)]
 pub(super) struct Cache {
@@ -68,7 +89,22 @@ impl Cache {
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(&Sha256::digest(code))?;
         file.write_all(code)?;
-        file.persist(path).map(drop).map_err(|e| e.error)
+        file.persist(path).map_err(|e| e.error)?;
+        self.prune()
+    }
+
+    /// Removes what is oldest beyond what is kept.
+    fn prune(&self) -> std::io::Result<()> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
+                entries.push((entry.metadata()?.modified()?, entry.path()));
+            }
+        }
+        entries.sort();
+        let surplus = entries.len().saturating_sub(ENTRIES);
+        entries[..surplus].iter().try_for_each(|(_, path)| fs::remove_file(path))
     }
 
     /// One file per module and engine: another version of the host, other settings or another CPU never meet.

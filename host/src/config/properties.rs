@@ -79,7 +79,7 @@ const CONSUMER_FIXED: &[(&str, &str)] = &[
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
     // A batch is handed over in one go and then waited for: lingering only adds to each commit.
     ("linger.ms", "1"),
-    // Bounds a stage of a batch; must be below the transaction's time.
+    // Bounds a stage of a batch; cut to less than the transaction's time where that is shorter.
     ("delivery.timeout.ms", "12000"),
     ("transaction.timeout.ms", "15000"),
     // The default of 100 ms is paid by nearly every transaction that follows another at once.

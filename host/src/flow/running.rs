@@ -299,6 +299,8 @@ impl Parts {
             },
             transaction_patience: 2 * transaction_timeout(&self.process.config),
             metrics: self.process.metrics.clone(),
+            publishes: self.plan.delivery == Delivery::Transactional,
+            highest: Mutex::default(),
             seen: Mutex::default(),
         };
         Reader {

@@ -124,7 +124,17 @@ impl Settings {
         let user = self.properties.iter().map(|(key, value)| (key.as_str(), value.clone()));
         let mut config = properties::producer_of(&self.brokers, user);
         match &self.transactional_id {
-            Some(id) => config.set("transactional.id", id),
+            Some(id) => {
+                // The client refuses a delivery that may outlive its transaction.
+                let millis = |config: &ClientConfig, name| config.get(name).and_then(|value| value.parse::<u64>().ok());
+                let longest = millis(&config, "transaction.timeout.ms").map(|transaction| transaction * 4 / 5);
+                for name in ["delivery.timeout.ms", "message.timeout.ms"] {
+                    if let (Some(longest), Some(set)) = (longest, millis(&config, name)) {
+                        config.set(name, set.min(longest).to_string());
+                    }
+                }
+                config.set("transactional.id", id)
+            }
             // Without a transaction the client keeps what it cannot deliver, in order, for as long as it takes.
             None => config.remove("delivery.timeout.ms").set("message.timeout.ms", "0"),
         };

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::consumer::{FlowConsumer, list, to_list};
 use super::inspect::{CommandLine, is_other};
-use super::{Lanes, Partition, topics};
+use super::{Lanes, Partition, SinkLanes, topics};
 use crate::commit::begin::{self, Known};
 use crate::config::Start;
 use crate::metrics::Metrics;
@@ -21,6 +21,13 @@ use crate::sinks::{Lane, Span};
 
 /// Time for one question to the cluster.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two questions for an offset that is doubted.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// So many times the same answer is believed.
+const SAME_ANSWERS: usize = 2;
+/// Questions at most: an offset that is still moving then is taken as it is.
+const QUESTIONS: usize = 20;
 
 /// Everything that the answer depends on.
 pub struct Resolver {
@@ -35,6 +42,10 @@ pub struct Resolver {
     /// A transaction that is open for longer is not going to be ended.
     pub transaction_patience: Duration,
     pub metrics: Arc<Metrics>,
+    /// Whether outputs are published from the group's offset on: one that is too low doubles them.
+    pub publishes: bool,
+    /// The highest offset that the group was seen to have.
+    pub highest: Mutex<HashMap<Partition, i64>>,
     /// Ids of topics as they were seen last.
     pub seen: Mutex<HashMap<Arc<str>, Arc<str>>>,
 }
@@ -115,7 +126,7 @@ pub type Answer = (Partition, Result<Begin, String>);
 impl Resolver {
     /// Finds the beginnings of partitions; an error concerns all of them and is worth another attempt.
     pub fn resolve(&self, partitions: &[Partition]) -> Result<Vec<Answer>, String> {
-        let committed = committed(&self.consumer, partitions)?;
+        let mut committed = committed(&self.consumer, partitions)?;
         let mut spans = Vec::with_capacity(partitions.len());
         let mut ids: HashMap<Arc<str>, Arc<str>> = HashMap::new();
         for (topic, partition) in partitions.iter().cloned() {
@@ -126,6 +137,7 @@ impl Resolver {
             spans.push(Span { topic, topic_id, partition, start: 0, end: 0, digest: "".into() });
         }
         let lanes = self.lanes.lanes(&spans).map_err(|error| error.message)?;
+        self.doubt(partitions, &lanes, &mut committed)?;
         let mut answers = Vec::with_capacity(partitions.len());
         for (index, partition) in partitions.iter().enumerate() {
             let stored: Vec<(&str, &Lane)> =
@@ -135,6 +147,43 @@ impl Resolver {
             answers.push((partition.clone(), answer));
         }
         Ok(answers)
+    }
+
+    /// Asks once more where the group is behind a sink or behind what it had: mostly because a host died between the two.
+    /// But a coordinator that was killed and has just come back was seen to answer, for less than a second, with offsets
+    /// that were minutes old.
+    fn doubt(
+        &self,
+        partitions: &[Partition],
+        lanes: &[SinkLanes],
+        found: &mut Vec<Option<(i64, String)>>,
+    ) -> Result<(), String> {
+        let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored =
+            |index: usize| lanes.iter().filter_map(move |(_, lanes)| lanes[index].as_ref()).map(|l| l.next_offset);
+        let expected: Vec<i64> = (0..partitions.len())
+            .map(|index| stored(index).chain(highest.get(&partitions[index]).copied()).max().unwrap_or(0))
+            .collect();
+        let is_behind = |found: &[Option<(i64, String)>]| {
+            expected
+                .iter()
+                .zip(found)
+                .any(|(expected, found)| found.as_ref().map_or(0, |(offset, _)| *offset) < *expected)
+        };
+        let mut same = 0;
+        for _ in 1..QUESTIONS {
+            if !self.publishes || !is_behind(found) || same == SAME_ANSWERS {
+                break;
+            }
+            std::thread::sleep(ASK_AGAIN);
+            let before = std::mem::replace(found, committed(&self.consumer, partitions)?);
+            same = if before == *found { same + 1 } else { 0 };
+        }
+        for (partition, (offset, _)) in partitions.iter().zip(found.iter()).filter_map(|(p, f)| Some((p, f.as_ref()?)))
+        {
+            highest.insert(partition.clone(), *offset);
+        }
+        Ok(())
     }
 
     fn answer(

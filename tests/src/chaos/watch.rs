@@ -19,6 +19,8 @@ use crate::services::block_on;
 
 /// Time between two looks.
 const STEP: Duration = Duration::from_millis(300);
+/// How long Kafka may answer with offsets of the past.
+const STALE: Duration = Duration::from_secs(3);
 /// The coordinator ends a transaction 15 s after its beginning, and looks each 10 s. What stands for longer hangs.
 const HANGING: Duration = Duration::from_secs(45);
 /// Topics that transactions write; the last holds their offsets.
@@ -80,7 +82,10 @@ impl Watch {
             for (flow, group) in groups.iter().enumerate() {
                 let Ok(offsets) = group.committed(TOPIC, PARTITIONS) else { break };
                 consumed = consumed.min(offsets.iter().flatten().sum::<i64>() as u64);
-                never_back(tally, &mut known, flow, &offsets);
+                if never_back(&mut known, flow, &offsets).is_some() {
+                    self.look_again(group, tally, &mut known, flow);
+                    continue;
+                }
                 self.compare_flow(&Books { rig, load, tally, documents: &documents }, FLOWS[flow], &offsets);
             }
             if consumed != u64::MAX {
@@ -88,6 +93,24 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// A broker that was killed and has just come back was seen to answer with offsets of minutes ago, all of one moment,
+    /// and a second later with the true ones. Offsets that are really lower stay so.
+    fn look_again(&self, group: &Asker, tally: &Tally, known: &mut HashMap<(usize, i32), i64>, flow: usize) {
+        let begun = Instant::now();
+        let mut lower = None;
+        while begun.elapsed() < STALE && self.goes_on() {
+            let Ok(offsets) = group.committed(TOPIC, PARTITIONS) else { continue };
+            lower = never_back(known, flow, &offsets);
+            if lower.is_none() {
+                tally.say(format_args!("{}: the broker answered with old offsets for a moment", FLOWS[flow]));
+                return;
+            }
+        }
+        if let Some(words) = lower {
+            tally.find(words);
+        }
     }
 
     /// The offsets were read before the sinks are, and the sinks only go on. One document per look is enough.
@@ -180,14 +203,18 @@ fn lane(row: postgres::TextRow) -> Option<(i32, (String, i64))> {
     Some((partition?.parse().ok()?, (topic?, next?.parse().ok()?)))
 }
 
-fn never_back(tally: &Tally, known: &mut HashMap<(usize, i32), i64>, flow: usize, offsets: &[Option<i64>]) {
+/// The first offset that is lower than it was, in words.
+fn never_back(known: &mut HashMap<(usize, i32), i64>, flow: usize, offsets: &[Option<i64>]) -> Option<String> {
+    let mut lower = None;
     for (partition, offset) in offsets.iter().enumerate().filter_map(|(p, offset)| Some((p as i32, (*offset)?))) {
         let before = known.entry((flow, partition)).or_default();
         if offset < *before {
-            tally.find(format!("{}: {TOPIC}/{partition} went back from {before} to {offset}", FLOWS[flow]));
+            let words = || format!("{}: {TOPIC}/{partition} went back from {before} to {offset}", FLOWS[flow]);
+            lower.get_or_insert_with(words);
         }
         *before = offset.max(*before);
     }
+    lower
 }
 
 /// The document of a record is its second output.

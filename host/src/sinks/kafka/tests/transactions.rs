@@ -134,3 +134,15 @@ fn a_transaction_takes_milliseconds() {
     // A client that sleeps on its own queue takes 100 ms and more, on any machine.
     assert!(times[15] < Duration::from_millis(80), "{times:?}");
 }
+
+#[test]
+fn a_shorter_life_of_transactions_shortens_the_deliveries() {
+    for user in [&[][..], &[("delivery.timeout.ms", "9000")], &[("message.timeout.ms", "300000")]] {
+        let properties = user.iter().chain(&[("transaction.timeout.ms", "5000")]);
+        let properties = properties.map(|(key, value)| (String::from(*key), String::from(*value))).collect();
+        let transactional_id = Some("short".into());
+        // Nothing listens there; the client looks at its settings only.
+        let settings = Settings { brokers: "127.0.0.1:1".into(), properties, create_topics: false, transactional_id };
+        KafkaSink::open(settings).unwrap_or_else(|error| panic!("{user:?}: {error}"));
+    }
+}

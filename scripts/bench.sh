@@ -11,6 +11,7 @@ GUESTS=$STATE/bench-guests
 cargo build --profile "$PROFILE" -p wasmill -p wasmill-bench "${FEATURES[@]}"
 WASMILL=$TARGET_DIR/$PROFILE/wasmill
 build_module bench/guest "$GUESTS"
+build_module bench/pass "$GUESTS"
 trap 'tests/services/services.sh down "$SERVICES_DIR"' EXIT
 trap 'exit 130' INT TERM
 PG_FSYNC=on PG_EXTRA="-c max_wal_size=4GB -c shared_buffers=512MB" KAFKA_HEAP=1g MONGO_HEAP=3g SERVICES_FAST=1 \

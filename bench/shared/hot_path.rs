@@ -63,7 +63,10 @@ impl Modules {
     /// variable of the benchmark's module.
     pub(crate) fn load(names: &[&str], to: &str) -> Option<Self> {
         let Some(dir) = std::env::var_os("WASMILL_TEST_GUESTS").map(PathBuf::from) else {
-            assert!(std::env::var_os("WASMILL_TEST_SERVICES").is_none(), "WASMILL_TEST_GUESTS must name the built modules");
+            assert!(
+                std::env::var_os("WASMILL_TEST_SERVICES").is_none(),
+                "WASMILL_TEST_GUESTS must name the built modules"
+            );
             eprintln!("skipped: WASMILL_TEST_GUESTS does not name a folder with built modules");
             return None;
         };

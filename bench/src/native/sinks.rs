@@ -1,15 +1,35 @@
 //! Writing: rows with the progress in one transaction, documents with ids of their own, records with or without a
 //! transaction.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use mongodb::Collection;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::Document;
+use serde::{Deserialize, Serialize};
 use wasmill_tests::services::block_on;
 
 use super::quote::Quote;
 use super::records::Records;
 use super::rows::Rows;
 use super::source::{Batch, Source};
+
+/// The whole message. Its fields are known, which saves the tree that a document is.
+#[derive(Deserialize, Serialize)]
+struct Message<'a> {
+    #[serde(rename = "_id", default)]
+    id: String,
+    #[serde(borrow)]
+    quote: Cow<'a, str>,
+    #[serde(borrow)]
+    character: Cow<'a, str>,
+    #[serde(borrow)]
+    image: Cow<'a, str>,
+    #[serde(borrow, rename = "characterDirection")]
+    direction: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    padding: Option<Cow<'a, str>>,
+}
 
 pub(crate) struct Sinks {
     group: String,
@@ -62,16 +82,15 @@ async fn write_documents(
     batch: &Batch,
     quotes: &[(usize, Quote<'_>)],
 ) -> Result<()> {
-    let mut documents = Vec::with_capacity(quotes.len());
+    let mut messages = Vec::with_capacity(quotes.len());
     for (record, _) in quotes {
         let (partition, offset) = batch.place(*record);
-        let mut document = doc! { "_id": format!("{group}/{partition}/{offset}") };
-        let message: Document = serde_json::from_slice(batch.value(*record))?;
-        document.extend(message);
-        documents.push(document);
+        let mut message: Message<'_> = serde_json::from_slice(batch.value(*record))?;
+        message.id = format!("{group}/{partition}/{offset}");
+        messages.push(message);
     }
-    if !documents.is_empty() {
-        collection.insert_many(documents).ordered(false).await?;
+    if !messages.is_empty() {
+        collection.clone_with_type::<Message<'_>>().insert_many(messages).ordered(false).await?;
     }
     Ok(())
 }

@@ -29,8 +29,8 @@ pub(crate) fn least_share(known: f64) -> f64 {
 
 /// Whether the native program's rate says too little to compare with.
 pub(crate) fn is_void(native: f64, consume_only: f64, known: f64) -> bool {
-    // Also where one of them is not a number.
-    !(native >= least_share(known) * consume_only)
+    let share = native / consume_only;
+    share.is_nan() || share < least_share(known)
 }
 
 fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {

@@ -1,62 +1,79 @@
-//! `make bench`: wasmill and the native program in turns in one run, medians and ratios. Knobs, from the environment:
-//! `RECORDS` (default 1,000,000), `ROUNDS` (5), `PARTITIONS` (4), `SCENARIOS` (names, default all), `SIZE` (bytes of a
-//! record, default 219). It needs the services that the tests use.
+//! `make bench`: wasmill and the native program in turns in one run, medians and ratios; then latency, cold start, swaps
+//! and what an idle flow costs. The knobs are environment variables, listed in bench/README.md. It needs the services
+//! that the tests use.
 
+mod idle;
+mod latency;
+mod load;
 mod measure;
+mod place;
 mod report;
 mod scenario;
+mod starting;
+mod stats;
+mod swapping;
 
 use std::collections::BTreeMap;
 
+use load::{Load, Loads};
 use measure::Figures;
-use scenario::{Scenario, Setting, Who};
-use wasmill_tests::samples;
-use wasmill_tests::{case, kafka};
+use scenario::{Scenario, Who};
 
-/// Where records go that a knob does not say otherwise.
+/// A measurement that is not a race.
+struct Other {
+    name: &'static str,
+    run: fn(),
+}
+
+const OTHERS: [Other; 4] = [
+    Other { name: "L", run: latency::run },
+    Other { name: "COLD", run: starting::run },
+    Other { name: "SWAP", run: swapping::run },
+    Other { name: "IDLE", run: idle::run },
+];
+
+/// What a variable of the environment says, else the default.
 fn knob<T: std::str::FromStr>(name: &str, default: T) -> T {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn main() {
-    let (records, rounds, partitions) = (knob("RECORDS", 1_000_000), knob("ROUNDS", 5), knob("PARTITIONS", 4));
-    let setting = Setting { topic: preload(records, partitions), records, partitions };
     let wanted: Option<Vec<String>> =
         std::env::var("SCENARIOS").ok().map(|text| text.split([',', ' ']).map(str::to_owned).collect());
-    let chosen: Vec<&Scenario> = scenario::ALL
-        .iter()
-        .filter(|s| wanted.as_ref().is_none_or(|names| names.iter().any(|n| n == s.name)))
-        .collect();
-    report::head(&setting, rounds);
-    for scenario in chosen {
-        let mut figures: BTreeMap<Who, Vec<Figures>> = BTreeMap::new();
-        for _ in 0..rounds {
-            for who in scenario.candidates {
-                figures.entry(*who).or_default().push(scenario.run(*who, &setting));
-            }
-        }
-        report::row(scenario, &setting, &figures);
+    let is_wanted = |name: &str| wanted.as_ref().is_none_or(|names| names.iter().any(|n| n == name));
+    let chosen: Vec<&Scenario> = scenario::ALL.iter().filter(|s| is_wanted(s.name)).collect();
+    if !chosen.is_empty() {
+        race(&chosen);
+    }
+    let chosen: Vec<&Other> = OTHERS.iter().filter(|other| is_wanted(other.name)).collect();
+    if !chosen.is_empty() {
+        report::lines_head();
+        chosen.iter().for_each(|other| (other.run)());
     }
 }
 
-/// The same records for every run: 2 % are not JSON, 2 % have a key.
-fn preload(records: usize, partitions: i32) -> String {
-    let topic = case::unique("bench-in");
-    kafka::create_topic(&topic, partitions);
-    let size: usize = knob("SIZE", 219);
-    let samples = samples::quotes(&topic, partitions, records, 1);
-    for chunk in samples.chunks(100_000) {
-        let padded = chunk.iter().map(|sample| {
-            let mut record = sample.record.clone();
-            let length = record.value.as_ref().map_or(0, Vec::len);
-            if let Some(value) = record.value.as_mut().filter(|value| value.last() == Some(&b'}') && length + 12 < size)
-            {
-                value.pop();
-                value.extend_from_slice(format!(",\"padding\":\"{}\"}}", "x".repeat(size - length - 13)).as_bytes());
+fn race(scenarios: &[&Scenario]) {
+    let (rounds, peers) = (knob("ROUNDS", 5), knob("PEERS", 0) == 1);
+    let load = Load {
+        records: knob("RECORDS", 1_000_000),
+        partitions: knob("PARTITIONS", 4),
+        size: knob("SIZE", 219),
+        topics: 1,
+        repeats: false,
+    };
+    let mut loads = Loads::default();
+    report::head(&load, rounds);
+    for scenario in scenarios {
+        let load = (scenario.shape)(load);
+        let topics = loads.topics(load);
+        // Not counted: servers compile their code, too, and fill their caches.
+        measure::run(scenario, scenario.candidates[0], load, &topics[..]);
+        let mut figures: BTreeMap<Who, Vec<Figures>> = BTreeMap::new();
+        for _ in 0..rounds {
+            for who in scenario.rota(peers) {
+                figures.entry(who).or_default().push(measure::run(scenario, who, load, &topics));
             }
-            record
-        });
-        kafka::produce(&padded.collect::<Vec<_>>());
+        }
+        report::rows(scenario, &load, &figures);
     }
-    topic
 }

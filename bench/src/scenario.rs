@@ -1,21 +1,19 @@
-//! What is measured: where the records go, and who competes.
+//! What is measured: where the records go, what shape they have, and who competes.
 
-use std::path::PathBuf;
-
-use wasmill_tests::postgres::Database;
-use wasmill_tests::services::{brokers, mongodb_volume_url, variable};
-use wasmill_tests::{case, kafka, mongo};
-
-use crate::measure::{Figures, Run};
+use crate::load::Load;
 
 /// Who does the work, at which level of delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Who {
     Native,
     NativeTransactional,
+    /// The native program without parsing and writing.
+    ConsumeOnly,
     Wasmill,
     Transactional,
     AtLeastOnce,
+    /// A tuned script, where peers are asked for.
+    Python,
 }
 
 /// One line of the table.
@@ -24,136 +22,136 @@ pub(crate) struct Scenario {
     pub(crate) what: &'static str,
     /// As the guest's variable `to`.
     pub(crate) to: &'static str,
-    /// Records of a batch, where not the default.
-    pub(crate) batch: Option<usize>,
     /// The first is what the others are compared with.
     pub(crate) candidates: &'static [Who],
+    /// What the load is like, given that of the knobs.
+    pub(crate) shape: fn(Load) -> Load,
+    /// Records of a batch, where not the default.
+    pub(crate) batch: Option<usize>,
+    /// Modules that hand on, before the one that does the work.
+    pub(crate) passes: usize,
+    /// Wasm workers, where not as many as cores.
+    pub(crate) workers: Option<usize>,
+    /// Records per second that the native program is known to reach where reading only reaches 1.28 million.
+    pub(crate) known: Option<f64>,
 }
 
-/// What all runs have in common.
-pub(crate) struct Setting {
-    pub(crate) topic: String,
-    pub(crate) records: usize,
-    pub(crate) partitions: i32,
+use Who::{AtLeastOnce, Native, NativeTransactional, Python, Transactional, Wasmill};
+
+const BOTH: &[Who] = &[Native, Wasmill];
+const ALONE: &[Who] = &[Wasmill];
+const WITH_PEERS: &[Who] = &[Native, Wasmill, Python];
+
+/// What most have in common: `name` writes `what` as `to` says.
+const fn plain(name: &'static str, what: &'static str, to: &'static str, candidates: &'static [Who]) -> Scenario {
+    Scenario { name, what, to, candidates, shape: |load| load, batch: None, passes: 0, workers: None, known: None }
 }
 
-pub(crate) const ALL: [Scenario; 8] = [
-    Scenario { name: "N", what: "nowhere", to: "", batch: None, candidates: &[Who::Native, Who::Wasmill] },
-    Scenario { name: "P", what: "→ Postgres", to: "row", batch: None, candidates: &[Who::Native, Who::Wasmill] },
-    Scenario { name: "M", what: "→ MongoDB", to: "document", batch: None, candidates: &[Who::Native, Who::Wasmill] },
+pub(crate) const ALL: [Scenario; 24] = [
+    Scenario { known: Some(1_060_000.0), ..plain("N", "parsed and dropped", "", BOTH) },
+    Scenario { known: Some(316_000.0), ..plain("P", "→ Postgres", "row", WITH_PEERS) },
     Scenario {
-        name: "PM", what: "→ both", to: "row+document", batch: None, candidates: &[Who::Native, Who::Wasmill]
+        shape: |load| Load { repeats: true, ..load },
+        ..plain("PU", "→ Postgres, upsert, every key twice", "latest", BOTH)
     },
-    Scenario { name: "K", what: "→ topic", to: "record", batch: None, candidates: &[Who::Native, Who::Wasmill] },
+    Scenario { known: Some(128_000.0), ..plain("M", "→ MongoDB", "document", WITH_PEERS) },
+    Scenario { known: Some(91_000.0), ..plain("PM", "→ both", "row+document", WITH_PEERS) },
+    Scenario { known: Some(560_000.0), ..plain("K", "→ topic", "record", WITH_PEERS) },
     Scenario {
-        name: "KT",
-        what: "→ topic, transactions",
-        to: "record",
-        batch: None,
-        candidates: &[Who::NativeTransactional, Who::Transactional],
+        known: Some(249_000.0),
+        ..plain("KT", "→ topic, transactions", "record", &[NativeTransactional, Transactional])
+    },
+    plain("PK", "→ Postgres and topic", "row+record", &[AtLeastOnce, Transactional]),
+    Scenario { batch: Some(500), ..plain("P500", "→ Postgres in batches of 500", "row", &[AtLeastOnce, Wasmill]) },
+    Scenario { shape: |load| Load { partitions: 1, ..load }, ..plain("P1", "→ Postgres, 1 partition", "row", BOTH) },
+    Scenario {
+        shape: |load| Load { partitions: 12, ..load },
+        ..plain("P12", "→ Postgres, 12 partitions", "row", BOTH)
+    },
+    Scenario { shape: |load| Load { partitions: 1, ..load }, ..plain("K1", "→ topic, 1 partition", "record", BOTH) },
+    Scenario {
+        shape: |load| Load { partitions: 12, ..load },
+        ..plain("K12", "→ topic, 12 partitions", "record", BOTH)
+    },
+    Scenario { shape: |load| load.of_size(1 << 10), ..plain("P1k", "→ Postgres, 1 KB", "row", BOTH) },
+    Scenario { shape: |load| load.of_size(10 << 10), ..plain("P10k", "→ Postgres, 10 KB", "row", BOTH) },
+    Scenario { shape: |load| load.of_size(1 << 10), ..plain("M1k", "→ MongoDB, 1 KB", "document", BOTH) },
+    Scenario { shape: |load| load.of_size(10 << 10), ..plain("M10k", "→ MongoDB, 10 KB", "document", BOTH) },
+    Scenario { passes: 2, ..plain("N3", "dropped by the last of 3 modules", "", BOTH) },
+    Scenario { workers: Some(1), ..plain("NW1", "dropped, 1 worker", "", BOTH) },
+    Scenario { workers: Some(2), ..plain("NW2", "dropped, 2 workers", "", BOTH) },
+    Scenario {
+        shape: |load| Load { topics: 10, partitions: 1, ..load },
+        ..plain("F10", "→ topic by 10 flows of 1 partition", "record", ALONE)
     },
     Scenario {
-        name: "PK",
-        what: "→ Postgres and topic",
-        to: "row+record",
-        batch: None,
-        candidates: &[Who::AtLeastOnce, Who::Transactional],
+        shape: |load| Load { topics: 100, partitions: 1, ..load },
+        ..plain("F100", "→ topic by 100 flows of 1 partition", "record", ALONE)
     },
     Scenario {
-        name: "P500",
-        what: "→ Postgres in batches of 500",
-        to: "row",
-        batch: Some(500),
-        candidates: &[Who::AtLeastOnce, Who::Wasmill],
+        shape: |load| Load { records: load.records / 10, ..load },
+        ..plain("N/10", "dropped, a tenth of the records", "", BOTH)
     },
+    Scenario { shape: |load| Load { partitions: 100, ..load }, ..plain("N100", "dropped, 100 partitions", "", BOTH) },
 ];
 
 impl Who {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Who::Native => "native",
-            Who::NativeTransactional => "native transactional",
-            Who::Wasmill => "wasmill idempotent",
-            Who::Transactional => "wasmill transactional",
-            Who::AtLeastOnce => "wasmill at-least-once",
+            Native => "native",
+            NativeTransactional => "native transactional",
+            Who::ConsumeOnly => "native, reading only",
+            Wasmill => "wasmill idempotent",
+            Transactional => "wasmill transactional",
+            AtLeastOnce => "wasmill at-least-once",
+            Python => "Python, tuned",
         }
     }
 
-    fn delivery(self) -> &'static str {
+    pub(crate) fn delivery(self) -> &'static str {
         match self {
-            Who::Native | Who::Wasmill => "idempotent",
-            Who::NativeTransactional | Who::Transactional => "transactional",
-            Who::AtLeastOnce => "at-least-once",
+            Native | Who::ConsumeOnly | Wasmill | Python => "idempotent",
+            NativeTransactional | Transactional => "transactional",
+            AtLeastOnce => "at-least-once",
         }
     }
 
-    fn is_native(self) -> bool {
-        matches!(self, Who::Native | Who::NativeTransactional)
+    pub(crate) fn is_wasmill(self) -> bool {
+        matches!(self, Wasmill | Transactional | AtLeastOnce)
     }
 }
 
 impl Scenario {
-    /// One run, in a database, a group and an output topic of its own.
-    pub(crate) fn run(&self, who: Who, setting: &Setting) -> Figures {
-        let name = case::unique("bench");
-        let database = Database::create(&name);
-        let output = format!("benched-{}", name.replace('_', "-"));
-        if self.to.contains("record") {
-            kafka::create_topic(&output, setting.partitions);
-        }
-        let directory = std::env::temp_dir().join(&name);
-        let run = Run { group: format!("wasmill.{name}"), setting };
-        let figures = if who.is_native() {
-            let arguments = [self.to, &setting.topic, &run.group, who.delivery(), &output];
-            let env = [("BENCH_POSTGRES_URL", database.url.clone()), ("BENCH_MONGODB_URL", mongodb_volume_url())];
-            run.measure(&variable("BENCH_NATIVE"), &arguments, &env)
-        } else {
-            let config = self.config(who, setting, &name, &database.url, &output, &directory);
-            run.measure(&variable("WASMILL_BIN"), &["run", "-c", &config.to_string_lossy()], &[])
-        };
-        if self.to.contains("row") {
-            let rows = database.count("bench_quotes");
-            assert!(rows as usize > setting.records * 9 / 10, "{rows} rows of {} records", setting.records);
-        }
-        if self.to.contains("document") {
-            let documents =
-                mongo::take_all(&mongodb_volume_url(), "bench", if who.is_native() { "native" } else { "quotes" });
-            assert!(
-                documents as usize > setting.records * 9 / 10,
-                "{documents} documents of {} records",
-                setting.records
-            );
-        }
-        std::fs::remove_dir_all(&directory).ok();
-        figures
+    /// Who runs in each round, in turns.
+    pub(crate) fn rota(&self, peers: bool) -> impl Iterator<Item = Who> {
+        let reading = self.known.map(|_| Who::ConsumeOnly);
+        reading.into_iter().chain(self.candidates.iter().copied().filter(move |who| peers || *who != Python))
     }
 
-    fn config(
-        &self,
-        who: Who,
-        setting: &Setting,
-        name: &str,
-        postgres: &str,
-        output: &str,
-        directory: &std::path::Path,
-    ) -> PathBuf {
-        let modules = directory.join("modules");
-        std::fs::create_dir_all(&modules).expect("a directory for the run");
-        let module = PathBuf::from(variable("WASMILL_TEST_GUESTS")).join("bench-guest.wasm");
-        std::fs::copy(&module, modules.join("bench.wasm")).expect("the benchmark's module is built");
-        let batch = self.batch.map_or(String::new(), |records| format!("batch = {{ records = {records} }}\n"));
-        let text = format!(
-            "[kafka]\nbrokers = \"{}\"\n[modules]\ndir = \"modules\"\n[sinks.postgres]\nurl = \"{postgres}\"\n\
-             [sinks.mongodb]\nurl = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[flow.{name}]\nmodules = [\"bench\"]\n\
-             topics = [\"{}\"]\ndelivery = \"{}\"\n{batch}vars = {{ to = \"{}\", topic = \"{output}\" }}\n",
-            brokers(),
-            mongodb_volume_url(),
-            setting.topic,
-            who.delivery(),
-            self.to,
-        );
-        let file = directory.join("wasmill.toml");
-        std::fs::write(&file, text).expect("the configuration can be written");
-        file
+    /// Whether a level of delivery is none for these sinks: rows or documents may come twice after a crash.
+    pub(crate) fn discounts(&self, who: Who) -> bool {
+        who == AtLeastOnce && ["row", "latest", "document"].iter().any(|sink| self.to.contains(sink))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_rotas_begin_with_reading_only_where_a_limit_is_known() {
+        for (index, scenario) in ALL.iter().enumerate() {
+            assert!(ALL[..index].iter().all(|other| other.name != scenario.name), "{} comes twice", scenario.name);
+            let rota: Vec<Who> = scenario.rota(false).collect();
+            assert_eq!(rota[0] == Who::ConsumeOnly, scenario.known.is_some());
+            assert!(!rota.contains(&Python));
+        }
+    }
+
+    #[test]
+    fn at_least_once_does_not_count_for_databases() {
+        let discounted = ALL.iter().filter(|scenario| scenario.discounts(AtLeastOnce)).map(|scenario| scenario.name);
+        assert!(discounted.clone().any(|name| name == "PU") && discounted.clone().any(|name| name == "PM"));
+        assert!(!discounted.clone().any(|name| name == "K") && !ALL[1].discounts(Wasmill));
     }
 }

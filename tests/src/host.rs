@@ -92,6 +92,11 @@ impl Host {
         sum(&self.get("/metrics").1, name, labels)
     }
 
+    /// For the kernel's books on the process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Peak resident memory in MiB, and open files.
     pub fn size(&self) -> (f64, usize) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();

@@ -175,7 +175,12 @@ impl Group {
 
     /// Sum of the committed offsets of these partitions.
     pub fn committed(&self, topic: &str, partitions: &BTreeMap<i32, i64>) -> i64 {
-        committed_by(&self.0, topic, partitions.len() as i32).values().sum()
+        self.offsets(topic, partitions.len() as i32).values().sum()
+    }
+
+    /// The committed offsets by partition; only partitions with an offset.
+    pub fn offsets(&self, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+        committed_by(&self.0, topic, partitions)
     }
 }
 

@@ -49,8 +49,13 @@ const CHARACTERS: [&str; 6] =
 
 /// `count` records for `topic`, spread over `partitions`: 2 % are not JSON, 2 % have a key.
 pub fn quotes(topic: &str, partitions: i32, count: usize, seed: u64) -> Vec<Sample> {
-    let mut random = Random::new(seed);
-    (0..count).map(|n| sample(topic, partitions, n, &mut random)).collect()
+    stream(topic, partitions, seed).take(count).collect()
+}
+
+/// The same records one by one, for those who want more than fit in memory.
+pub fn stream(topic: &str, partitions: i32, seed: u64) -> impl Iterator<Item = Sample> + use<> {
+    let (topic, mut random) = (topic.to_owned(), Random::new(seed));
+    (0..).map(move |n| sample(&topic, partitions, n, &mut random))
 }
 
 /// The JSON of one quote.

@@ -1,5 +1,5 @@
-//! The benchmark's transform. The variable `to` says where a quote goes: `row`, `document`, `record`, several of them
-//! with `+` in between, or nowhere. The native program does the same.
+//! The benchmark's transform. The variable `to` says where a quote goes: `row`, `latest` (an upsert), `document`,
+//! `record`, several of them with `+` in between, or nowhere. The native program does the same.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,19 @@ struct Row<'a> {
     imag: &'a str,
 }
 
-#[transform(topics = ["bench_in"], postgres = [Row], mongodb = ["bench.quotes"], kafka = ["benched-*"])]
+/// The last word on each image.
+#[derive(Serialize, Table)]
+#[table(name = "bench_latest", key = "imag")]
+struct Latest<'a> {
+    #[table(varchar = 500)]
+    imag: &'a str,
+    #[table(varchar = 500)]
+    quotes: &'a str,
+    #[table(varchar = 500)]
+    charact: &'a str,
+}
+
+#[transform(topics = ["bench_in"], postgres = [Row, Latest], mongodb = ["bench.quotes"], kafka = ["benched-*"])]
 pub fn bench(record: &Record, out: &mut Outputs) -> Result<()> {
     if record.key().is_some() {
         return skip("has a key");
@@ -39,6 +51,10 @@ pub fn bench(record: &Record, out: &mut Outputs) -> Result<()> {
     let to = vars().get("to").unwrap_or_default();
     if to.contains("row") {
         out.postgres(&row)?;
+    }
+    if to.contains("latest") {
+        let latest = Latest { imag: &quote.image, quotes: &quote.quote, charact: &quote.character };
+        out.postgres_at("bench_latest").upsert(&latest)?;
     }
     if to.contains("document") {
         out.mongodb("bench.quotes").json_bytes(record.value())?;

@@ -110,7 +110,11 @@ impl Source {
         Ok(list)
     }
 
-    pub(crate) fn commit(&self, batch: &Batch) -> Result<()> {
-        Ok(self.consumer.commit(&self.offsets(batch)?, CommitMode::Sync)?)
+    pub(crate) fn commit(&self, offsets: &TopicPartitionList) -> Result<()> {
+        Ok(self.consumer.commit(offsets, CommitMode::Sync)?)
+    }
+
+    pub(crate) fn commit_later(&self, offsets: &TopicPartitionList) -> Result<()> {
+        Ok(self.consumer.commit(offsets, CommitMode::Async)?)
     }
 }

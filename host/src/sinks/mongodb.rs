@@ -51,6 +51,13 @@ pub fn open(name: &str, config: &crate::config::Sink) -> Result<Arc<dyn Sink>, S
     Ok(Arc::new(MongoDb { name: name.to_owned(), server, tables: config.tables.clone(), limiter }))
 }
 
+/// The bodies of the operations for a batch, as they would be sent: what is done to it before the server is asked, for
+/// those who measure it.
+pub fn encoded(batch: &SinkBatch) -> Vec<Vec<u8>> {
+    let runs = plan::plan(batch, &BTreeMap::new()).runs;
+    runs.into_iter().flat_map(|run| run.ops).map(|op| op.body).collect()
+}
+
 #[async_trait]
 impl Sink for MongoDb {
     fn name(&self) -> &str {

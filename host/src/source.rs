@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod open_batch;
 pub mod ownership;
 pub mod pace;
+pub mod peek;
 pub mod reader;
 pub mod resolve;
 pub mod topics;

@@ -110,6 +110,16 @@ impl Instance {
         &mut self.store.data_mut().effects
     }
 
+    /// Fuel that the last call has used up; `None` on the engine that does not count it.
+    pub(super) fn spent(&self) -> Option<u64> {
+        self.metered.then(|| self.fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)))
+    }
+
+    /// Bytes of linear memory.
+    pub(super) fn memory(&self) -> usize {
+        self.store.data().memory.used()
+    }
+
     /// Whether the instance should be replaced before its next call.
     pub(super) fn worn(&self) -> bool {
         self.calls >= CALLS || self.store.data().memory.worn()

@@ -210,10 +210,30 @@ fn describe_headers(headers: &[(String, Option<Vec<u8>>)]) -> Value {
     }
 }
 
-/// An object or array as JSON, other text as it is, binary as `\x…`.
+/// An object or array as JSON, other text as it is, binary as `\x…`. JSON with numbers that would lose digits is text.
 fn show(bytes: &[u8]) -> Value {
     match serde_json::from_slice(bytes) {
-        Ok(value @ (Value::Object(_) | Value::Array(_))) => value,
+        Ok(value @ (Value::Object(_) | Value::Array(_))) if is_exact(bytes) => value,
         _ => std::str::from_utf8(bytes).map_or_else(|_| Bytes::from(bytes).to_string().into(), Value::from),
     }
+}
+
+/// Whether no number in a JSON text has more digits than a value here can keep.
+fn is_exact(json: &[u8]) -> bool {
+    let (mut digits, mut whole, mut quoted, mut escaped) = (0, true, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'0'..=b'9' => digits += 1,
+            b'.' | b'e' | b'E' if digits > 0 => whole = false,
+            _ => (digits, whole) = (0, true),
+        }
+        if digits > if whole { 19 } else { 17 } {
+            return false;
+        }
+    }
+    true
 }

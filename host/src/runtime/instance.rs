@@ -202,7 +202,9 @@ fn tell(what: &str, said: Option<&str>, error: &wasmtime::Error) -> String {
 
 /// Functions of the panic machinery that stand on top of every Rust backtrace.
 fn is_machinery(name: &str) -> bool {
-    ["rust_panic", "panicking", "__rust_", "panic_handler", "abort"].iter().any(|part| name.contains(part))
+    ["rust_panic", "rust_begin_unwind", "panicking", "__rust_", "panic_handler", "abort"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// `path::function` without the hash that rustc appends.

@@ -74,18 +74,48 @@ fn headers(list: &[(String, Option<Vec<u8>>)]) -> Value {
     }
 }
 
-/// An object or array as JSON, other text as it is, the rest as `\x…`.
+/// An object or array as JSON, other text as it is, the rest as `\x…`. JSON with numbers that would lose digits is text.
 pub fn bytes_of(bytes: &[u8]) -> Value {
     match (serde_json::from_slice(bytes), std::str::from_utf8(bytes)) {
-        (Ok(value @ (Value::Object(_) | Value::Array(_))), _) => value,
+        (Ok(value @ (Value::Object(_) | Value::Array(_))), _) if is_exact(bytes) => value,
         (_, Ok(text)) => text.into(),
         _ => bytes.iter().fold("\\x".to_owned(), |text, byte| text + &format!("{byte:02x}")).into(),
     }
 }
 
+/// Whether no number in a JSON text has more digits than a value here can keep.
+fn is_exact(json: &[u8]) -> bool {
+    let (mut digits, mut whole, mut quoted, mut escaped) = (0, true, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'0'..=b'9' => digits += 1,
+            b'.' | b'e' | b'E' if digits > 0 => whole = false,
+            _ => (digits, whole) = (0, true),
+        }
+        if digits > if whole { 19 } else { 17 } {
+            return false;
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_that_would_lose_digits_is_shown_as_text() {
+        for exact in [r#"{"a":12.50,"b":-9223372036854775808}"#, r#"["123456789012345678901234567890"]"#] {
+            assert!(!bytes_of(exact.as_bytes()).is_string(), "{exact}");
+        }
+        for lossy in [r#"{"a":12345678901234567890.10}"#, r#"[["\"", 123456789012345678901]]"#] {
+            assert_eq!(bytes_of(lossy.as_bytes()), Value::from(lossy));
+        }
+    }
 
     #[test]
     fn what_is_left_out_is_unchanged() {

@@ -19,6 +19,8 @@ const FILES: &[(&str, &str)] = embed![
     "guest-sdk/macros/src/table.rs",
     "guest-sdk/macros/src/types.rs",
     "guest-sdk/src/bindings.rs",
+    "guest-sdk/src/bindings/flat.rs",
+    "guest-sdk/src/bindings/typed.rs",
     "guest-sdk/src/bytes.rs",
     "guest-sdk/src/codec.rs",
     "guest-sdk/src/error.rs",

@@ -165,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn what_runs_is_known_until_it_stops() {
+        let health = Health::new();
+        health.runs("quotes", Some("a".into()));
+        health.runs("quotes", Some("b".into()));
+        assert_eq!(health.running("quotes").as_deref(), Some("b"));
+        health.runs("quotes", None);
+        assert_eq!(health.running("quotes"), None);
+    }
+
+    #[test]
     fn a_thread_that_stops_beating_is_named_and_one_that_ends_is_not() {
         let health = Health::new();
         let (stuck, busy, ended) = (health.beat("stuck"), health.beat("busy"), health.beat("ended"));

@@ -50,7 +50,11 @@ fn the_commands_of_the_authors_page_work_in_an_empty_folder() {
     let text = std::fs::read_to_string(root.join("docs/author.md")).expect("docs/author.md");
     let folder = tempfile::TempDir::with_prefix("wasmill-page-").expect("a temporary directory");
     let program = wasmill_tests::services::variable("WASMILL_BIN");
-    let path = format!("{}:{}", Path::new(&program).parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
+    let path = format!(
+        "{}:{}",
+        Path::new(&program).parent().expect("a folder").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
     let mut command = Command::new("bash");
     command.arg("-c").arg(format!("set -eo pipefail\nset -x\n{}", blocks(&text).join("\n")));
     let output = command.current_dir(folder.path()).env("PATH", path).stdin(Stdio::null()).output().expect("bash");

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::{Field, Output, Ran, TestRecord, base64, record, run};
@@ -67,7 +66,7 @@ pub fn check_samples<T: Transform>(dir: &str) {
 /// A sample as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sample<'a> {
+struct Sample {
     #[serde(rename = "name")]
     _name: Option<String>,
     topic: Option<String>,
@@ -76,11 +75,11 @@ struct Sample<'a> {
     #[serde(default)]
     offset: i64,
     timestamp: Option<i64>,
-    #[serde(borrow)]
-    key: Option<&'a RawValue>,
+    #[serde(default)]
+    key: Value,
     key_base64: Option<String>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
+    #[serde(default)]
+    value: Value,
     value_base64: Option<String>,
     #[serde(default)]
     headers: Value,
@@ -89,7 +88,7 @@ struct Sample<'a> {
 }
 
 fn outcome<T: Transform>(line: &str) -> Value {
-    let sample: Sample<'_> = serde_json::from_str(line).unwrap_or_else(|error| panic!("not a sample: {error}: {line}"));
+    let sample: Sample = serde_json::from_str(line).unwrap_or_else(|error| panic!("not a sample: {error}: {line}"));
     crate::vars::clear();
     sample.vars.iter().for_each(|(name, value)| crate::vars::set(name, value));
     crate::host::recorder(|recorder| recorder.logs.clear());
@@ -102,7 +101,7 @@ fn outcome<T: Transform>(line: &str) -> Value {
     told
 }
 
-impl Sample<'_> {
+impl Sample {
     fn record<T: Transform>(&self) -> TestRecord {
         let topic = T::TOPICS.iter().find(|topic| !topic.starts_with('^')).copied().unwrap_or("test");
         let mut record = record()
@@ -110,15 +109,16 @@ impl Sample<'_> {
             .partition(self.partition)
             .offset(self.offset)
             .timestamp(self.timestamp.unwrap_or(-1))
-            .key(bytes(self.key, self.key_base64.as_deref()))
-            .value(bytes(self.value, self.value_base64.as_deref()));
+            .key(bytes(&self.key, self.key_base64.as_deref()))
+            .value(bytes(&self.value, self.value_base64.as_deref()));
         for (name, value) in self.headers.as_object().into_iter().flatten() {
             record = record.header(name, text(value));
         }
         for header in self.headers.as_array().into_iter().flatten() {
             let name = header["name"].as_str().expect("a header has a name");
-            let value =
-                header["value_base64"].as_str().map_or_else(|| text(&header["value"]), |text| bytes(None, Some(text)));
+            let value = header["value_base64"]
+                .as_str()
+                .map_or_else(|| text(&header["value"]), |text| bytes(&Value::Null, Some(text)));
             record = record.header(name, value);
         }
         record
@@ -137,16 +137,10 @@ fn values(path: &Path) -> Vec<Value> {
     read_lines(path).iter().map(parse).collect()
 }
 
-fn bytes(plain: Option<&RawValue>, encoded: Option<&str>) -> Option<Vec<u8>> {
-    if let Some(encoded) = encoded {
-        assert!(plain.is_none(), "a field is given plain and as base64");
-        return Some(base64::decode(encoded).unwrap_or_else(|| panic!("not base64: {encoded}")));
-    }
-    let raw = plain?.get();
-    match raw.starts_with('"') {
-        true => Some(serde_json::from_str::<String>(raw).expect("it was read as JSON").into_bytes()),
-        false => Some(raw.as_bytes().to_vec()),
-    }
+fn bytes(plain: &Value, encoded: Option<&str>) -> Option<Vec<u8>> {
+    let Some(encoded) = encoded else { return text(plain) };
+    assert!(plain.is_null(), "a field is given plain and as base64");
+    Some(base64::decode(encoded).unwrap_or_else(|| panic!("not base64: {encoded}")))
 }
 
 fn text(value: &Value) -> Option<Vec<u8>> {

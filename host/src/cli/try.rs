@@ -2,7 +2,7 @@
 //! anywhere; from a broker records are only read, no group is joined and nothing is committed.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -206,6 +206,9 @@ impl Session<'_> {
 
 fn open(file: &Path) -> Result<Box<dyn BufRead>, Failure> {
     if file.as_os_str() == "-" {
+        if std::io::stdin().is_terminal() {
+            out::say("each line becomes the value of a record; Ctrl-D ends");
+        }
         return Ok(Box::new(BufReader::new(std::io::stdin())));
     }
     let opened = std::fs::File::open(file).and_then(|opened| match opened.metadata()?.is_dir() {

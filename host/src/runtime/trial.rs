@@ -103,6 +103,11 @@ impl Trial {
         self.kept = None;
     }
 
+    /// Compiles what counts fuel now, so that it is no part of a record's time.
+    pub fn warm(&self) {
+        drop(self.runtime.metered_instance(&self.chain, 0));
+    }
+
     /// What a new instance takes for this slice, whatever comes out.
     pub fn cost(&self, slice: &Slice) -> Option<Cost> {
         let mut instance = self.runtime.metered_instance(&self.chain, 0).ok()?;

@@ -183,6 +183,7 @@ impl Check<'_> {
                     line.number
                 ))
             })?;
+            trial.warm();
             trials.insert(vars.clone(), trial);
         }
         Ok(trials.get_mut(vars).expect("it was inserted above"))

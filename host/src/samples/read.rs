@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 use super::base64;
 use crate::record::{Slice, SliceBuilder};
@@ -28,7 +28,7 @@ pub struct Sample {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written<'a> {
+struct Written {
     name: Option<String>,
     topic: Option<String>,
     #[serde(default)]
@@ -36,11 +36,11 @@ struct Written<'a> {
     #[serde(default)]
     offset: i64,
     timestamp: Option<i64>,
-    #[serde(borrow)]
-    key: Option<&'a RawValue>,
+    #[serde(default)]
+    key: Value,
     key_base64: Option<String>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
+    #[serde(default)]
+    value: Value,
     value_base64: Option<String>,
     #[serde(default)]
     headers: Headers,
@@ -52,7 +52,7 @@ struct Written<'a> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Headers {
-    ByName(BTreeMap<String, serde_json::Value>),
+    ByName(BTreeMap<String, Value>),
     List(Vec<Header>),
 }
 
@@ -60,7 +60,7 @@ enum Headers {
 #[serde(deny_unknown_fields)]
 struct Header {
     name: String,
-    value: Option<serde_json::Value>,
+    value: Option<Value>,
     value_base64: Option<String>,
 }
 
@@ -75,16 +75,15 @@ pub fn parse(line: &str) -> Result<Sample, String> {
     if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(line) {
         return Err(format!("not JSON: {error}"));
     }
-    let written: Written<'_> = serde_json::from_str(line).map_err(|error| format!("not a sample: {error}"))?;
-    let raw = |raw: Option<&RawValue>| raw.map(|raw| text_of(raw.get())).transpose();
+    let written: Written = serde_json::from_str(line).map_err(|error| format!("not a sample: {error}"))?;
     Ok(Sample {
         name: written.name,
         topic: written.topic,
         partition: written.partition,
         offset: written.offset,
         timestamp: written.timestamp.unwrap_or(-1),
-        key: field("key", raw(written.key)?, written.key_base64)?,
-        value: field("value", raw(written.value)?, written.value_base64)?,
+        key: field("key", plain(written.key), written.key_base64)?,
+        value: field("value", plain(written.value), written.value_base64)?,
         headers: headers(written.headers)?,
         vars: written.vars,
     })
@@ -103,11 +102,12 @@ impl Sample {
     }
 }
 
-/// A text as it is, everything else as the JSON that stands there.
-fn text_of(json: &str) -> Result<Vec<u8>, String> {
-    match json.starts_with('"') {
-        true => serde_json::from_str::<String>(json).map(String::into_bytes).map_err(|error| error.to_string()),
-        false => Ok(json.as_bytes().to_vec()),
+/// A text as it is, everything else as its JSON text without blanks; null is NULL.
+fn plain(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.into_bytes()),
+        other => Some(other.to_string().into_bytes()),
     }
 }
 
@@ -120,11 +120,6 @@ fn field(name: &str, plain: Option<Vec<u8>>, encoded: Option<String>) -> Result<
 }
 
 fn headers(headers: Headers) -> Result<Vec<(String, Option<Vec<u8>>)>, String> {
-    let plain = |value: serde_json::Value| match value {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(text) => Some(text.into_bytes()),
-        other => Some(other.to_string().into_bytes()),
-    };
     match headers {
         Headers::ByName(map) => Ok(map.into_iter().map(|(name, value)| (name, plain(value))).collect()),
         Headers::List(list) => {
@@ -151,7 +146,7 @@ mod tests {
             r#"{"name":"n","key":"","value":{"b": 1.50, "a":[1]},"headers":{"t":"7","n":null},"offset":3,"vars":{"x":"1"}}"#,
         );
         assert_eq!(full.key.as_deref(), Some(&b""[..]));
-        assert_eq!(full.value.as_deref(), Some(&br#"{"b": 1.50, "a":[1]}"#[..]), "the JSON as it stands there");
+        assert_eq!(full.value.as_deref(), Some(&br#"{"a":[1],"b":1.5}"#[..]), "JSON without blanks");
         assert_eq!(full.headers, [("n".to_owned(), None), ("t".to_owned(), Some(b"7".to_vec()))]);
         let binary = sample(
             r#"{"value_base64":"AAE=","headers":[{"name":"a","value":"1"},{"name":"a","value_base64":"/w=="}]}"#,

@@ -38,7 +38,7 @@ enum Place {
     /// A folder that another process watches.
     Folder(PathBuf),
     /// A host in this process, started when the first module says what it reads.
-    Here { config: Option<Box<Config>>, brokers: Option<String>, stage: Option<Stage> },
+    Here { config: Option<Box<Config>>, brokers: Option<String>, stage: Option<Box<Stage>> },
 }
 
 pub(super) fn run(args: &DevArgs, config: Option<&Path>) -> Result<(), Failure> {
@@ -185,7 +185,7 @@ impl Place {
                 }
                 let stage = match stage {
                     Some(stage) => stage,
-                    None => stage.insert(Stage::start(config.as_deref(), brokers.as_deref(), subject)?),
+                    None => stage.insert(Box::new(Stage::start(config.as_deref(), brokers.as_deref(), subject)?)),
                 };
                 stage.swap(built, subject)
             }

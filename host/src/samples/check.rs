@@ -154,7 +154,7 @@ impl Check<'_> {
 
     /// The same records in one call per partition.
     fn run_together(&self, trials: &mut Trials, lines: &[Line], fates: &[Tried], cases: &mut [Case]) {
-        let mut groups: BTreeMap<(&BTreeMap<String, String>, &str, i32), Vec<usize>> = BTreeMap::new();
+        let mut groups: BTreeMap<(&Vars, &str, i32), Vec<usize>> = BTreeMap::new();
         for (index, line) in lines.iter().enumerate().filter(|(index, _)| tell::condemned(&fates[*index]).is_none()) {
             let sample = &line.sample;
             groups.entry((&sample.vars, self.topic(sample), sample.partition)).or_default().push(index);
@@ -220,7 +220,8 @@ impl Check<'_> {
     }
 }
 
-type Trials = BTreeMap<BTreeMap<String, String>, Trial>;
+type Vars = BTreeMap<String, String>;
+type Trials = BTreeMap<Vars, Trial>;
 
 /// The topic that records of a module have where nothing else is said.
 pub fn default_topic(module: &Module) -> &str {

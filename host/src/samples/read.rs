@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::base64;
 use crate::record::{Slice, SliceBuilder};
 
+/// A header; `None` is NULL.
+pub type Named = (String, Option<Vec<u8>>);
+
 /// A record to try a module on, with the variables that it is tried under.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
@@ -22,7 +25,7 @@ pub struct Sample {
     pub timestamp: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: Vec<Named>,
     pub vars: BTreeMap<String, String>,
 }
 
@@ -119,7 +122,7 @@ fn field(name: &str, plain: Option<Vec<u8>>, encoded: Option<String>) -> Result<
     }
 }
 
-fn headers(headers: Headers) -> Result<Vec<(String, Option<Vec<u8>>)>, String> {
+fn headers(headers: Headers) -> Result<Vec<Named>, String> {
     match headers {
         Headers::ByName(map) => Ok(map.into_iter().map(|(name, value)| (name, plain(value))).collect()),
         Headers::List(list) => {

@@ -45,7 +45,7 @@
 //! * [`Record`]: what came. [`Outputs`]: where to. [`skip`], [`reject`], [`retry`], [`fatal`]: why not.
 //! * [`transform`]: the attribute that makes a function a module. [`Table`]: row types.
 //! * [`vars`], [`log`], [`counter`], [`gauge`], [`histogram`], [`random`]: what the host offers.
-//! * [`testing`]: run a transform natively and look at what it made.
+//! * [`testing`]: run a transform natively and look at what it made. [`recipes`]: a whole transform per task.
 
 #![deny(missing_docs)]
 
@@ -61,6 +61,7 @@ pub mod log;
 mod manifest;
 mod outputs;
 mod process;
+pub mod recipes;
 mod record;
 mod strict;
 #[cfg(not(target_arch = "wasm32"))]

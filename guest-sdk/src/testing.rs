@@ -14,6 +14,7 @@
 //! assert!(shout(&testing::record().as_record(), &mut out).is_err());
 //! ```
 
+mod base64;
 mod samples;
 
 use std::fmt;

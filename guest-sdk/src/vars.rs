@@ -58,6 +58,12 @@ impl Vars {
     }
 }
 
+/// Forgets them all; a sample's variables are its own.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn clear() {
+    VARS.with_borrow_mut(BTreeMap::clear);
+}
+
 pub(crate) fn set(name: &str, value: &str) {
     VARS.with_borrow_mut(|vars| vars.insert(name.to_owned().leak(), value.to_owned().leak()));
 }

@@ -4,13 +4,17 @@
 mod build;
 mod check;
 mod demo;
+mod dev;
 mod feed;
 mod flow;
 mod health;
 mod kafka;
 mod modules;
+mod new;
 mod out;
 mod run;
+mod test;
+mod r#try;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -40,8 +44,16 @@ enum Command {
     Run(run::RunArgs),
     /// Check configuration, modules, Kafka and sinks, and say what to do
     Check(check::CheckArgs),
+    /// Begin a transform: a crate with samples that builds
+    New(new::NewArgs),
     /// Build a transform into a module and put it into the modules folder
     Build(build::BuildArgs),
+    /// Run a transform's samples through the compiled module and compare
+    Test(test::TestArgs),
+    /// Put lines or real records through a module and see what comes out
+    Try(r#try::TryArgs),
+    /// Build, test and swap a transform at each change of its sources
+    Dev(dev::DevArgs),
     /// Show everything at work with nothing running: an in-process Kafka and a SQLite file
     Demo(demo::DemoArgs),
     /// Put records into a topic
@@ -90,7 +102,11 @@ pub fn main() -> ExitCode {
     let result = match args.command {
         Command::Run(args) => run::run(&args, file),
         Command::Check(args) => check::run(&args, file),
+        Command::New(args) => new::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Try(args) => r#try::run(&args, file),
+        Command::Dev(args) => dev::run(&args, file),
         Command::Demo(args) => demo::run(&args),
         Command::Feed(args) => feed::run(args, file),
         Command::Flow(args) => flow::run(&args, file),
@@ -101,6 +117,15 @@ pub fn main() -> ExitCode {
         Err(failure) => {
             out::failure(&failure.message);
             ExitCode::from(failure.code)
+        }
+    }
+}
+
+impl From<crate::samples::Trouble> for Failure {
+    fn from(trouble: crate::samples::Trouble) -> Self {
+        match trouble {
+            crate::samples::Trouble::Bad(words) => Failure::config(words),
+            crate::samples::Trouble::Environment(words) => Failure::environment(words),
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Health {
 #[derive(Debug, Default)]
 struct State {
     problems: BTreeMap<String, String>,
+    /// Digest of the modules by flow.
+    running: BTreeMap<String, Arc<str>>,
     beats: BTreeMap<u64, (String, Arc<AtomicU64>)>,
     next_beat: u64,
 }
@@ -57,6 +59,20 @@ impl Health {
     /// Name and reason, sorted by name.
     pub fn problems(&self) -> Vec<(String, String)> {
         self.state().problems.iter().map(|(key, message)| (key.clone(), message.clone())).collect()
+    }
+
+    /// A flow runs with these modules, or (`None`) not any more.
+    pub fn runs(&self, flow: &str, digest: Option<Arc<str>>) {
+        let mut state = self.state();
+        match digest {
+            Some(digest) => drop(state.running.insert(flow.into(), digest)),
+            None => drop(state.running.remove(flow)),
+        }
+    }
+
+    /// Digest of the modules that a flow runs with.
+    pub fn running(&self, flow: &str) -> Option<Arc<str>> {
+        self.state().running.get(flow).cloned()
     }
 
     /// A heartbeat that begins now.
@@ -146,6 +162,16 @@ mod tests {
         assert!(health.ready());
         health.draining();
         assert!(!health.ready());
+    }
+
+    #[test]
+    fn what_runs_is_known_until_it_stops() {
+        let health = Health::new();
+        health.runs("quotes", Some("a".into()));
+        health.runs("quotes", Some("b".into()));
+        assert_eq!(health.running("quotes").as_deref(), Some("b"));
+        health.runs("quotes", None);
+        assert_eq!(health.running("quotes"), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod record;
 pub mod router;
 pub mod runtime;
+pub mod samples;
 pub mod shutdown;
 pub mod sinks;
 pub mod source;

@@ -6,7 +6,7 @@ mod file;
 mod folder;
 #[cfg(test)]
 mod tests;
-mod watch;
+pub mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

@@ -16,6 +16,7 @@ mod step;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transform;
+mod trial;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,8 +31,10 @@ use crate::metrics::Metrics;
 use crate::outcome::Ruling;
 use crate::record::{Slice, SliceBuilder};
 
+pub use contract::Field;
 pub use dropped::MAX_BYTES;
 pub use pool::{Job, Pool};
+pub use trial::{Cost, Made, Ran, Trial, Tried};
 
 use effects::Shared;
 use engine::{Compiled, Engines};
@@ -56,6 +59,8 @@ pub struct Module {
     /// sha256 of the file's bytes, in hex.
     pub digest: Arc<str>,
     pub manifest: Manifest,
+    /// What it uses of the host: `interface: function function`.
+    pub imports: Vec<String>,
     code: Code,
 }
 
@@ -155,8 +160,10 @@ impl Runtime {
                 format!("does not fit this host: {m}; build it with this host's wasmill-sdk"),
             )
         })?;
+        let imports = dropped::imports(self.engines.fast(), &compiled);
         let code = Code { fast, metered: OnceLock::new(), component, shared: Arc::default() };
-        let mut module = Module { name: name.into(), digest: digest.into(), manifest: Manifest::default(), code };
+        let manifest = Manifest::default();
+        let mut module = Module { name: name.into(), digest: digest.into(), manifest, imports, code };
         module.manifest = self.introduce(&module, limits)?;
         let module = Arc::new(module);
         self.try_examples(&Arc::new(Chain::of_examples(&module, limits)))?;
@@ -212,8 +219,9 @@ impl Runtime {
 
     /// A new instance of a chain's step on the metered engine, which is compiled at the first need.
     fn metered_instance(&self, chain: &Chain, step: usize) -> Result<Instance, String> {
-        let code = &chain.steps[step].module.code;
-        let compiled = code.metered.get_or_init(|| self.engines.metered(&code.component)).as_ref();
+        let module = &chain.steps[step].module;
+        let code = &module.code;
+        let compiled = code.metered.get_or_init(|| self.engines.metered(&module.digest, &code.component)).as_ref();
         self.start(compiled.map_err(Clone::clone)?, chain, step).map(|(instance, _)| instance)
     }
 
@@ -242,10 +250,14 @@ impl fmt::Debug for Module {
 
 impl Chain {
     fn of_examples(module: &Arc<Module>, limits: &Limits) -> Chain {
+        Chain::alone(module, limits, NO_VARS.to_owned())
+    }
+
+    /// A module by itself, wherever it belongs in a chain: the second step lets it say `next`.
+    fn alone(module: &Arc<Module>, limits: &Limits, config: String) -> Chain {
         let targets = module.manifest.targets.iter().cloned().map(Arc::new).collect();
-        // A module may be made for any place in a chain: the second step lets it say `next`.
         let step = || Step { module: module.clone(), targets: Vec::clone(&targets) };
-        let (digest, config) = (module.digest.clone(), NO_VARS.to_owned());
+        let digest = module.digest.clone();
         Chain { flow: EXAMPLES.into(), steps: vec![step(), step()], digest, limits: limits.clone(), config }
     }
 }

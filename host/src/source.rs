@@ -15,6 +15,7 @@ pub mod intake;
 pub mod open_batch;
 pub mod ownership;
 pub mod pace;
+pub mod peek;
 pub mod reader;
 pub mod resolve;
 pub mod topics;

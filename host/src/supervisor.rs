@@ -230,6 +230,7 @@ impl Supervisor {
                 Some(current) if current.chain.digest == plan.chain.digest => {}
                 Some(current) if current.same_shape(&plan) => {
                     self.count_swap(&name, "ok");
+                    self.process.health.runs(&name, Some(plan.chain.digest.clone()));
                     self.flows[&name].swap(plan);
                 }
                 Some(_) => self.leave(&name),
@@ -259,8 +260,12 @@ impl Supervisor {
         if self.halted.remove(&name).is_some() {
             self.process.health.solved(&format!("flow {name}"));
         }
+        let digest = plan.chain.digest.clone();
         match Running::start(plan, sinks, self.process.clone()) {
-            Ok(running) => drop(self.flows.insert(name, running)),
+            Ok(running) => {
+                self.process.health.runs(&name, Some(digest));
+                self.flows.insert(name, running);
+            }
             Err(words) => self.tell_refused(BTreeMap::from([(name, words)])),
         }
     }
@@ -269,6 +274,7 @@ impl Supervisor {
         if let Some(running) = self.flows.remove(name) {
             info!(flow = name, "flow drains and stops");
             running.stop();
+            self.process.health.runs(name, None);
             self.leaving.insert(name.to_owned(), running);
         }
     }
@@ -281,6 +287,7 @@ impl Supervisor {
             self.flows.iter().filter_map(|(name, running)| Some((name.clone(), running.ended()?))).collect();
         for (name, end) in ended {
             let Some(running) = self.flows.remove(&name) else { continue };
+            self.process.health.runs(&name, None);
             match end {
                 End::Failed { fenced, reason } => {
                     return Err(Failure::new(if fenced { exit::FENCED } else { exit::THREAD_DIED }, reason));

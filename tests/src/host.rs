@@ -58,6 +58,11 @@ impl Host {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Everything written so far on stdout.
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits for a line on stderr.
     #[track_caller]
     pub fn wait_for_words(&self, words: &str) {

@@ -1,5 +1,5 @@
-//! What README.md tells to type works as it stands there: its ```sh blocks are executed in order, in one shell.
-//! Left out: `make demo` and `make test`, and blocks that are marked `sh external`.
+//! What README.md and docs/author.md tell to type works as it stands there: their ```sh blocks are executed in order, in
+//! one shell. Left out: `make demo` and `make test`, and blocks that are marked `sh external`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -42,6 +42,27 @@ fn the_commands_of_the_readme_work() {
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(printed.lines().filter(|line| line.contains(" | ")).count() >= 3, "the rows are printed:\n{words}");
     assert!(printed.lines().any(|line| line.contains("\"characterDirection\"")), "documents are printed:\n{words}");
+}
+
+#[test]
+fn the_commands_of_the_authors_page_work_in_an_empty_folder() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+    let text = std::fs::read_to_string(root.join("docs/author.md")).expect("docs/author.md");
+    let folder = tempfile::TempDir::with_prefix("wasmill-page-").expect("a temporary directory");
+    let program = wasmill_tests::services::variable("WASMILL_BIN");
+    let path = format!(
+        "{}:{}",
+        Path::new(&program).parent().expect("a folder").display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let mut command = Command::new("bash");
+    command.arg("-c").arg(format!("set -eo pipefail\nset -x\n{}", blocks(&text).join("\n")));
+    let output = command.current_dir(folder.path()).env("PATH", path).stdin(Stdio::null()).output().expect("bash");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let words = format!("{}{printed}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "a command of docs/author.md failed:\n{words}");
+    assert!(printed.contains("4 passed, 0 failed") && printed.contains("1 → postgres:orders"), "{words}");
+    assert!(folder.path().join("modules/orders.wasm").is_file(), "{words}");
 }
 
 /// The text of the blocks to execute.

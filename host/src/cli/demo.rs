@@ -1,9 +1,9 @@
 //! `wasmill demo`: the whole host at work with nothing running. librdkafka's mock cluster is the Kafka, one SQLite file
 //! is both databases, a generator makes quotes. What it shows is read back from the file and the metrics, not made up.
 
-mod cluster;
+pub(super) mod cluster;
 mod generator;
-mod view;
+pub(super) mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

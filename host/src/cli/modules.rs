@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Failure;
+use super::{Failure, build};
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::runtime::Module;
@@ -13,7 +13,16 @@ use crate::runtime::{Runtime, cache};
 const MAX_MODULE: u64 = 256 << 20;
 
 pub(super) struct Loader {
-    runtime: std::sync::Arc<Runtime>,
+    runtime: Arc<Runtime>,
+}
+
+/// A module that an author wants to look at.
+pub(super) struct Subject {
+    pub(super) module: Arc<Module>,
+    /// Bytes of the file.
+    pub(super) size: usize,
+    /// The crate's folder, or the one that the file lies in: where samples are looked for.
+    pub(super) dir: PathBuf,
 }
 
 impl Loader {
@@ -22,6 +31,26 @@ impl Loader {
         let runtime = Runtime::new(Metrics::new(), cache::directory(cache))
             .map_err(|error| Failure::environment(format!("cannot start the Wasm runtime: {error:#}")))?;
         Ok(Loader { runtime })
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    /// What a command line names: a file is taken as it is, a crate is built.
+    pub(super) fn subject(&self, path: &Path) -> Result<Subject, Failure> {
+        if !path.is_file() || path.ends_with("Cargo.toml") {
+            if path.extension().is_some_and(|extension| extension == "wasm") {
+                return Err(Failure::environment(format!("there is no file {}: build it first", path.display())));
+            }
+            return build::load(self, &build::built(path)?);
+        }
+        let (module, size) = self
+            .load(path, &Limits::default())
+            .map_err(|error| Failure::environment(format!("{} does not load: {error}", path.display())))?;
+        let dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        let dir = if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir };
+        Ok(Subject { module, size, dir })
     }
 
     /// The module in a file, or why it is none.
@@ -46,4 +75,9 @@ pub(super) fn summary(module: &Module) -> String {
     let list = |items: Vec<String>| if items.is_empty() { "nothing".to_owned() } else { items.join(", ") };
     let targets = list(manifest.targets.iter().map(|target| target.label()).collect());
     format!("{} {}: reads {}, writes {targets}", manifest.name, manifest.version, list(manifest.topics.clone()))
+}
+
+/// Where this program keeps what it can make again.
+pub(super) fn user_dir() -> Option<PathBuf> {
+    crate::runtime::cache::user_dir()
 }

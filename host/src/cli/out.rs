@@ -16,6 +16,11 @@ impl Style {
         Style { colour: stream.is_terminal() && !set("NO_COLOR") && !dumb }
     }
 
+    /// Without colours.
+    pub(super) fn plain() -> Self {
+        Style { colour: false }
+    }
+
     pub(super) fn good(self, text: &str) -> String {
         self.paint("32", text)
     }

@@ -27,11 +27,16 @@ pub fn directory(configured: Option<PathBuf>) -> Option<PathBuf> {
     }
 }
 
-/// The user's own cache, where there is one and it can be used: `$XDG_CACHE_HOME` or `~/.cache`, `wasmill/modules` in it.
-fn user_cache() -> Option<PathBuf> {
+/// Where this user's programs keep what they can make again: `wasmill` in `$XDG_CACHE_HOME` or `~/.cache`.
+pub fn user_dir() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
-    let dir = base.join("wasmill").join("modules");
+    Some(base.join("wasmill"))
+}
+
+/// The user's own cache, where there is one and it can be used.
+fn user_cache() -> Option<PathBuf> {
+    let dir = user_dir()?.join("modules");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
     is_ours(&dir).is_ok_and(|ours| ours).then_some(dir)
 }

@@ -33,8 +33,10 @@ pub(super) struct Emitted {
     pub(super) partition: Option<i32>,
 }
 
+/// Key or value of an output as the module gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub enum Field {
+    /// As in the input record.
     Unchanged,
     Null,
     Data(Bytes),

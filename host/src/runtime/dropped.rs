@@ -58,6 +58,21 @@ pub(super) fn check_world(engine: &Engine, component: &Component) -> Result<(), 
     }
 }
 
+/// What the component uses of the host, as `interface: function function`.
+pub(super) fn imports(engine: &Engine, component: &Component) -> Vec<String> {
+    let functions = |item: &ComponentItem| match item {
+        ComponentItem::ComponentInstance(instance) => {
+            let functions =
+                instance.exports(engine).filter(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)));
+            functions.map(|(name, _)| name).collect::<Vec<_>>().join(" ")
+        }
+        _ => String::new(),
+    };
+    let world = component.component_type();
+    let imports = world.imports(engine).map(|(name, item)| (name, functions(&item.ty)));
+    imports.filter(|(_, functions)| !functions.is_empty()).map(|(name, list)| format!("{name}: {list}")).collect()
+}
+
 fn validate(bytes: &[u8]) -> Result<(), LoadError> {
     Validator::new().validate_all(bytes).map(drop).map_err(|error| {
         let what = match error.message() {

@@ -27,6 +27,8 @@ const CALL_OBSERVATIONS: usize = 65_536;
 pub(super) struct Shared {
     window: Mutex<Window>,
     metric_names: Mutex<HashSet<String>>,
+    /// Lines that are kept instead of logged, while a module is being tried.
+    kept: Mutex<Option<Vec<(Level, String)>>>,
 }
 
 #[derive(Debug, Default)]
@@ -185,7 +187,20 @@ impl Shared {
         names.contains(name) || (names.len() < METRIC_NAMES && names.insert(name.to_owned()))
     }
 
+    /// From now on lines are kept for [`Shared::kept_lines`] and not logged.
+    pub(super) fn keep_lines(&self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+    }
+
+    /// The lines since the last call.
+    pub(super) fn kept_lines(&self) -> Vec<(Level, String)> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     fn emit(&self, level: Level, flow: &str, module: &str, line: &str) {
+        if let Some(kept) = &mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner) {
+            return kept.push((level, line.to_owned()));
+        }
         let (admitted, dropped) = self.admit_line(Instant::now());
         if dropped > 0 {
             tracing::warn!(target: "wasmill::guest", flow, module, "{dropped} lines dropped");

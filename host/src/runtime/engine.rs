@@ -54,14 +54,7 @@ impl Engines {
 
     /// Compiles a component, or takes it from the cache.
     pub(super) fn component(&self, digest: &str, component: &[u8]) -> Result<Component, String> {
-        if let Some(found) = self.cache.as_ref().and_then(|cache| cache.load(&self.fast, digest)) {
-            return Ok(found);
-        }
-        let compiled = Component::new(&self.fast, component).map_err(|e| words(&e))?;
-        if let Some(cache) = &self.cache {
-            cache.store(&self.fast, digest, &compiled);
-        }
-        Ok(compiled)
+        self.compile(&self.fast, digest, component)
     }
 
     /// Links a component for the fast engine: everything it imports must be there.
@@ -69,10 +62,21 @@ impl Engines {
         Compiled::new(&self.fast, &self.fast_linker, component, false)
     }
 
-    /// Compiles and links a component for the metered engine.
-    pub(super) fn metered(&self, component: &[u8]) -> Result<Compiled, String> {
-        let component = Component::new(&self.metered, component).map_err(|e| words(&e))?;
+    /// Compiles and links a component for the metered engine, or takes it from the cache.
+    pub(super) fn metered(&self, digest: &str, component: &[u8]) -> Result<Compiled, String> {
+        let component = self.compile(&self.metered, digest, component)?;
         Compiled::new(&self.metered, &self.metered_linker, &component, true)
+    }
+
+    fn compile(&self, engine: &Engine, digest: &str, component: &[u8]) -> Result<Component, String> {
+        if let Some(found) = self.cache.as_ref().and_then(|cache| cache.load(engine, digest)) {
+            return Ok(found);
+        }
+        let compiled = Component::new(engine, component).map_err(|e| words(&e))?;
+        if let Some(cache) = &self.cache {
+            cache.store(engine, digest, &compiled);
+        }
+        Ok(compiled)
     }
 }
 

@@ -54,6 +54,11 @@ impl Guest {
 }
 
 impl Memory {
+    /// Bytes of linear memory, which is also the most there has been.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
     /// Linear memory never shrinks: an instance at half its cap is replaced before it hits it.
     pub(super) fn worn(&self) -> bool {
         self.used > self.cap / 2

@@ -110,6 +110,16 @@ impl Instance {
         &mut self.store.data_mut().effects
     }
 
+    /// Fuel that the last call has used up; `None` on the engine that does not count it.
+    pub(super) fn spent(&self) -> Option<u64> {
+        self.metered.then(|| self.fuel.saturating_sub(self.store.get_fuel().unwrap_or(0)))
+    }
+
+    /// Bytes of linear memory.
+    pub(super) fn memory(&self) -> usize {
+        self.store.data().memory.used()
+    }
+
     /// Whether the instance should be replaced before its next call.
     pub(super) fn worn(&self) -> bool {
         self.calls >= CALLS || self.store.data().memory.worn()
@@ -192,7 +202,9 @@ fn tell(what: &str, said: Option<&str>, error: &wasmtime::Error) -> String {
 
 /// Functions of the panic machinery that stand on top of every Rust backtrace.
 fn is_machinery(name: &str) -> bool {
-    ["rust_panic", "panicking", "__rust_", "panic_handler", "abort"].iter().any(|part| name.contains(part))
+    ["rust_panic", "rust_begin_unwind", "panicking", "__rust_", "panic_handler", "abort"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// `path::function` without the hash that rustc appends.

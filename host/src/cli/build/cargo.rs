@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::toolchain::{Environment, TARGET};
+use crate::cli::modules::user_dir;
 use crate::cli::{Failure, out};
 
 /// The profile of modules. `panic = "abort"` because a trap is how a panic ends anyway, fat LTO and one unit because
@@ -32,6 +33,8 @@ pub(super) struct Package {
     manifest: PathBuf,
     /// Target directory of the package's workspace.
     target: PathBuf,
+    /// Whether the workspace is this package alone.
+    alone: bool,
 }
 
 /// The package in this folder.
@@ -80,7 +83,8 @@ fn package(metadata: &Value, manifest: &Path) -> Result<Package, Failure> {
     }
     let target = metadata["target_directory"].as_str().unwrap_or("target").into();
     let dir = manifest.parent().unwrap_or(manifest).to_path_buf();
-    Ok(Package { name, dir, manifest: manifest.into(), target })
+    let alone = metadata["workspace_root"].as_str().map(Path::new) == Some(&dir);
+    Ok(Package { name, dir, manifest: manifest.into(), target, alone })
 }
 
 /// Builds the package and returns the file that came out.
@@ -92,6 +96,10 @@ pub(super) fn build(package: &Package, environment: &Environment) -> Result<Path
     command.arg("--target-dir").arg(package.target.join("wasm")).arg("--message-format=json-render-diagnostics");
     for setting in PROFILE.iter().chain([&RUSTFLAGS]) {
         command.args(["--config", setting]);
+    }
+    // Crates that stand alone share what they all depend on: the SDK is compiled once, not once per crate.
+    if let Some(shared) = user_dir().filter(|_| package.alone && std::env::var_os("CARGO_BUILD_BUILD_DIR").is_none()) {
+        command.args(["--config", &format!("build.build-dir={:?}", shared.join("build").display().to_string())]);
     }
     // These would replace our flags, and a module must not depend on who builds it.
     for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::cli::{Failure, out};
+use crate::cli::Failure;
 
 pub(super) const TARGET: &str = "wasm32-unknown-unknown";
 const SCRIPT: &str = include_str!("../../../../scripts/wasm-target.sh");
@@ -20,7 +20,6 @@ pub(super) fn find(dir: &Path) -> Result<Environment, Failure> {
     if has_std(dir) {
         return Ok(Vec::new());
     }
-    out::say(&format!("the active Rust toolchain cannot build for {TARGET} yet"));
     let mut child = Command::new("bash")
         .args(["-s", "--", "--env"])
         .current_dir(dir)

@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::Failure;
+use crate::samples::read::Sample;
 use crate::source::ffi;
 
-pub(super) const PARTITIONS: i32 = 3;
+pub(in crate::cli) const PARTITIONS: i32 = 3;
 
-pub(super) struct Cluster {
+pub(in crate::cli) struct Cluster {
     producer: BaseProducer,
     brokers: String,
 }
 
 impl Cluster {
-    pub(super) fn start(topics: &[&str]) -> Result<Self, Failure> {
+    pub(in crate::cli) fn start(topics: &[&str]) -> Result<Self, Failure> {
         let failed = |error: KafkaError| Failure::environment(format!("cannot start an in-process Kafka: {error}"));
         let producer: BaseProducer = ClientConfig::new()
             .set("test.mock.num.brokers", "1")
@@ -39,12 +41,12 @@ impl Cluster {
         Ok(Cluster { producer, brokers })
     }
 
-    pub(super) fn brokers(&self) -> String {
+    pub(in crate::cli) fn brokers(&self) -> String {
         self.brokers.clone()
     }
 
     /// Queues a record; `false` where the queue is full.
-    pub(super) fn send(&self, topic: &str, partition: i32, key: Option<&str>, value: &str) -> bool {
+    pub(in crate::cli) fn send(&self, topic: &str, partition: i32, key: Option<&str>, value: &str) -> bool {
         let mut record = BaseRecord::<str, str>::to(topic).partition(partition).payload(value);
         if let Some(key) = key {
             record = record.key(key);
@@ -52,8 +54,30 @@ impl Cluster {
         self.producer.send(record).is_ok()
     }
 
+    /// Makes one more topic.
+    pub(in crate::cli) fn create_topic(&self, topic: &str) -> Result<(), Failure> {
+        let made = self.producer.client().mock_cluster().map(|mock| mock.create_topic(topic, PARTITIONS, 1));
+        let failed = |words: String| Failure::environment(format!("cannot make the topic {topic}: {words}"));
+        made.ok_or_else(|| failed("no in-process Kafka".into()))?.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Queues a sample; `false` where it cannot be taken.
+    pub(in crate::cli) fn send_sample(&self, topic: &str, sample: &Sample) -> bool {
+        let headers = sample
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(sample.partition.rem_euclid(PARTITIONS));
+        (record.key, record.payload) = (sample.key.as_deref(), sample.value.as_deref());
+        record = record.headers(headers);
+        if sample.timestamp >= 0 {
+            record = record.timestamp(sample.timestamp);
+        }
+        self.producer.send(record).is_ok()
+    }
+
     /// Lets deliveries be noticed.
-    pub(super) fn poll(&self) {
+    pub(in crate::cli) fn poll(&self) {
         self.producer.poll(Duration::ZERO);
     }
 }

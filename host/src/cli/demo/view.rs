@@ -18,16 +18,16 @@ const SHOWN: usize = 100;
 
 /// Totals since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) records: u64,
-    outputs: BTreeMap<String, u64>,
-    filtered: BTreeMap<String, u64>,
-    dead: BTreeMap<String, u64>,
+pub(in crate::cli) struct Counts {
+    pub(in crate::cli) records: u64,
+    pub(in crate::cli) outputs: BTreeMap<String, u64>,
+    pub(in crate::cli) filtered: BTreeMap<String, u64>,
+    pub(in crate::cli) dead: BTreeMap<String, u64>,
 }
 
 impl Counts {
     /// As the page `/metrics` tells them.
-    pub(super) fn of(metrics: &Metrics) -> Counts {
+    pub(in crate::cli) fn of(metrics: &Metrics) -> Counts {
         Counts::parse(&metrics.page())
     }
 

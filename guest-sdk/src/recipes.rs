@@ -310,15 +310,13 @@
 //!     out.kafka("out").bytes(record.text()?.to_uppercase())
 //! }
 //!
-//! # mod tests { use super::shout; use wasmill_sdk::testing;
+//! use wasmill_sdk::testing;
 //! // #[test]
-//! # pub(super)
 //! fn text_is_made_loud() {
 //!     let ran = testing::run::<shout>(testing::record().key("k").header("h", "1").value("hey"));
 //!     assert_eq!(ran.outputs[0].text(), "HEY");
 //!     assert_eq!(ran.outputs[0].key, testing::Field::Unchanged);
 //!     // testing::check_samples::<shout>(env!("CARGO_MANIFEST_DIR"));
 //! }
-//! # }
-//! # tests::text_is_made_loud();
+//! # text_is_made_loud();
 //! ```

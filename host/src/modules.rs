@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
@@ -47,6 +47,9 @@ pub struct FolderSettings {
     pub died: Arc<dyn Fn(String) + Send + Sync>,
 }
 
+/// How long the end of the thread is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// The thread that watches the folder and loads what appears there, one file at a time.
 pub struct Folder {
     stop: Sender<()>,
@@ -70,12 +73,13 @@ impl Folder {
         (Folder { stop, thread: spawned.ok() }, receiver)
     }
 
-    /// Ends the thread; a module that is being compiled is finished first.
+    /// Ends the thread. One that is compiling a module, which takes seconds on a busy machine, is not waited for: it ends
+    /// when it has done that, or with the process.
     pub fn stop(self) {
         drop(self.stop);
-        if let Some(thread) = self.thread {
-            // A panic was reported where it happened.
-            drop(thread.join());
+        let deadline = Instant::now() + PATIENCE;
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }

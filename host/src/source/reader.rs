@@ -29,6 +29,8 @@ use crate::runtime::{Chain, Job, Pool};
 
 /// Longest time without a look at events while nothing arrives.
 const IDLE_POLL: Duration = Duration::from_millis(50);
+/// Poll while nothing is read because the beginnings are being found out.
+const RESOLVING_POLL: Duration = Duration::from_millis(5);
 /// Poll while records wait for the batch before them: short, because they are sealed when that is done.
 const BUSY_POLL: Duration = Duration::from_millis(1);
 /// Poll for rebalances while a full batch waits and the partitions are paused.
@@ -240,7 +242,9 @@ impl Loop {
         self.serve(Duration::ZERO)?;
         let mut patience = match (self.reader.open.is_empty(), self.room()) {
             // Nothing can arrive before partitions are there.
-            (true, _) if !self.is_reading() => return self.serve(IDLE_POLL),
+            (true, _) if !self.is_reading() => {
+                return self.serve(if self.resolving { RESOLVING_POLL } else { IDLE_POLL });
+            }
             (true, _) => IDLE_POLL,
             (false, _) if self.reader.open.is_full() => {
                 return if self.paused { self.serve(FULL_POLL) } else { Ok(()) };

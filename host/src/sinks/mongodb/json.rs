@@ -27,7 +27,9 @@ pub(super) fn document(bytes: &[u8]) -> Result<Document, Flaw> {
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Flaw::decode("not a document: not a JSON object"));
     }
-    let mut writer = Writer::default();
+    // BSON is about as long as the JSON that it comes from.
+    let (out, names) = (Vec::with_capacity(bytes.len() + 64), Vec::with_capacity(16));
+    let mut writer = Writer { out, names, ..Writer::default() };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = Object { writer: &mut writer }.deserialize(&mut deserializer);
     read.and_then(|()| deserializer.end()).map_err(flaw)?;

@@ -2,12 +2,14 @@
 //! kept: a run ends where the kind of operation changes or an `_id` occurs again, since a command is unordered inside.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::document::{Document, Flaw, Value, id};
 use super::guard::{FIELD, Place, Stamp};
 use crate::config::{Mode, Table};
+use crate::manifest::TargetSpec;
 use crate::outcome::{Code, Operation, Output};
-use crate::sinks::{Item, Refusal, SinkBatch};
+use crate::sinks::{Item, Refusal, SinkBatch, SourceIds};
 
 /// A collection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,14 +101,14 @@ pub(super) fn settings<'t>(tables: &'t BTreeMap<String, Table>, destination: &st
 /// Plans a batch.
 pub(super) fn plan(batch: &SinkBatch, tables: &BTreeMap<String, Table>) -> Plan {
     let mut plan = Plan::default();
-    let mut open: HashMap<Namespace, Open> = HashMap::new();
+    let mut open: HashMap<Arc<Namespace>, Open> = HashMap::new();
     let mut ordinals = Ordinals::default();
+    let mut ids = SourceIds::of(batch);
+    let mut targets = Targets { tables, last: None };
     for (item, output) in batch.items.iter().map(|item| &item.output).enumerate() {
-        let destination = output.destination();
         let place = ordinals.place(&batch.items[item]);
-        let planned = Namespace::parse(&destination).ok_or_else(|| no_collection(&destination)).and_then(|namespace| {
-            let mode = settings(tables, &destination).map_or(Mode::Insert, |table| table.mode);
-            let source_id = || batch.source_id(&batch.items[item]);
+        let planned = targets.of(output).and_then(|(namespace, mode)| {
+            let source_id = || Value::string(ids.id(&batch.items[item]));
             let (kind, op) = operation(item, output, mode, place, source_id)?;
             // Without progress a batch may be written twice anyway.
             let place = op.place.filter(|_| batch.progress);
@@ -118,6 +120,29 @@ pub(super) fn plan(batch: &SinkBatch, tables: &BTreeMap<String, Table>) -> Plan 
         }
     }
     plan
+}
+
+/// Finds the collection of an output; most go where the one before went.
+struct Targets<'t> {
+    tables: &'t BTreeMap<String, Table>,
+    last: Option<(*const TargetSpec, Option<Arc<str>>, Arc<Namespace>, Mode)>,
+}
+
+impl Targets<'_> {
+    fn of(&mut self, output: &Output) -> Result<(Arc<Namespace>, Mode), Flaw> {
+        let target = Arc::as_ptr(&output.target);
+        if let Some((last, suffix, namespace, mode)) = &self.last
+            && *last == target
+            && *suffix == output.suffix
+        {
+            return Ok((namespace.clone(), *mode));
+        }
+        let destination = output.destination();
+        let namespace = Arc::new(Namespace::parse(&destination).ok_or_else(|| no_collection(&destination))?);
+        let mode = settings(self.tables, &destination).map_or(Mode::Insert, |table| table.mode);
+        self.last = Some((target, output.suffix.clone(), namespace.clone(), mode));
+        Ok((namespace, mode))
+    }
 }
 
 /// Numbers the outputs of each record.
@@ -143,17 +168,18 @@ struct Open {
 }
 
 impl Plan {
-    fn add(&mut self, open: &mut HashMap<Namespace, Open>, namespace: Namespace, kind: Kind, op: Op) {
+    fn add(&mut self, open: &mut HashMap<Arc<Namespace>, Open>, namespace: Arc<Namespace>, kind: Kind, op: Op) {
         let identity = op.id.identity();
         if let Some(current) = open.get_mut(&namespace)
             && self.runs[current.run].kind == kind
-            && current.ids.insert(identity.clone())
+            && !current.ids.contains(&identity)
         {
+            current.ids.insert(identity);
             self.runs[current.run].ops.push(op);
             return;
         }
         open.insert(namespace.clone(), Open { run: self.runs.len(), ids: HashSet::from([identity]) });
-        self.runs.push(Run { namespace, kind, ops: vec![op] });
+        self.runs.push(Run { namespace: Namespace::clone(&namespace), kind, ops: vec![op] });
     }
 }
 
@@ -169,7 +195,7 @@ fn operation(
     output: &Output,
     mode: Mode,
     place: Place,
-    source_id: impl FnOnce() -> String,
+    source_id: impl FnOnce() -> Value,
 ) -> Result<(Kind, Op), Flaw> {
     let operation = match (output.operation, mode) {
         (Operation::Write, Mode::Upsert) => Operation::Upsert,
@@ -203,7 +229,7 @@ fn operation(
         None => {
             // Nobody else writes under it.
             own_place = None;
-            Value::string(&source_id())
+            source_id()
         }
     };
     if own_place.is_some() && document.has(FIELD) {
@@ -213,12 +239,13 @@ fn operation(
     if let Some(flaw) = document.flaw_in_size(&id) {
         return Err(flaw);
     }
-    Ok(match operation {
-        Operation::Upsert => (Kind::Update, op(id.clone(), document.set(&id), true, clash)),
-        Operation::Update => (Kind::Update, op(id.clone(), document.set(&id), false, clash)),
-        Operation::Replace => (Kind::Update, op(id.clone(), document.with_id(&id), true, clash)),
-        _ => (Kind::Insert, op(id.clone(), document.with_id(&id), false, clash)),
-    })
+    let (kind, body, upsert) = match operation {
+        Operation::Upsert => (Kind::Update, document.set(&id), true),
+        Operation::Update => (Kind::Update, document.set(&id), false),
+        Operation::Replace => (Kind::Update, document.with_id(&id), true),
+        _ => (Kind::Insert, document.with_id(&id), false),
+    };
+    Ok((kind, op(id, body, upsert, clash)))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod attempt;
 mod destinations;
 mod message;
 mod producer;
+mod queue;
 mod topics;
 mod transaction;
 

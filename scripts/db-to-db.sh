@@ -30,8 +30,10 @@ copy() { # options
   local told
   told=$(wasmill feed postgres 'SELECT * FROM users' --url "$SHOP" --column version --key-field id --topic users --partitions 3 \
     --brokers "$KAFKA_BROKERS" --json "$@")
-  FED=$(sed 's/.*"acknowledged":\([0-9]*\).*/\1/' <<<"$told")
-  RESUME=$(sed 's/.*"resume":"\([^"]*\)".*/\1/' <<<"$told")
+  [[ $told =~ \"acknowledged\":([0-9]+) ]] || die "the feed told nothing: $told"
+  FED=${BASH_REMATCH[1]}
+  [[ $told =~ \"resume\":\"([^\"]*)\" ]] || die "the feed does not tell where to go on: $told"
+  RESUME=${BASH_REMATCH[1]}
   host_once
 }
 

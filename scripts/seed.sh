@@ -4,7 +4,6 @@
 
 NAME=$(basename "$0" .sh)
 DIR=$STATE/seed-$NAME
-RUN=$DIR
 SERVICES_DIR=$DIR/services
 MODULES=$DIR/modules
 HELPERS=()

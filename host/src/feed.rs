@@ -9,12 +9,14 @@
 pub mod csv;
 pub mod file;
 pub mod generate;
+pub mod hosted;
 pub mod http;
 pub mod json;
 pub mod lines;
 pub mod pace;
 pub mod postgres;
 pub mod publish;
+pub mod seat;
 pub mod share;
 pub mod window;
 

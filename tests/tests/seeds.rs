@@ -21,7 +21,8 @@ fn block(readme: &str, kind: &str) -> String {
 
 /// Runs the command of a README and returns what it prints beside what it should.
 fn run(transform: &str, env: &[(&str, &str)]) -> (String, String) {
-    let readme = std::fs::read_to_string(root().join("transforms").join(transform).join("README.md")).expect("a README");
+    let readme =
+        std::fs::read_to_string(root().join("transforms").join(transform).join("README.md")).expect("a README");
     let mut command = Command::new("bash");
     command.arg("-c").arg(block(&readme, "sh seed")).current_dir(root()).stdin(Stdio::null());
     command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");

@@ -138,15 +138,15 @@ fn tail_topic(cluster: &Cluster, args: &TailArgs, json: bool) -> Result<(), Fail
     let topic = find(cluster, &args.topic)?;
     let mut tail = cluster.tail(&topic, i64::from(args.number)).map_err(Failure::environment)?;
     let found = tail.newest(args.number as usize).map_err(Failure::environment)?;
-    found.iter().for_each(|record| show::record(record, json));
+    let mut read = found.iter().all(|record| out::is_read(&show::record(record, json)));
     if !args.follow {
         return Ok(());
     }
     let shutdown =
         Shutdown::listen().map_err(|cause| Failure::environment(format!("cannot listen for signals: {cause}")))?;
-    while !shutdown.requested() {
+    while read && !shutdown.requested() {
         if let Some(record) = tail.next(TICK).map_err(Failure::environment)? {
-            show::record(&record, json);
+            read = out::is_read(&show::record(&record, json));
         }
     }
     Ok(())

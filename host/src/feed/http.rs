@@ -47,6 +47,8 @@ pub struct Poll {
 /// A poll that is ready.
 pub struct Http {
     poll: Poll,
+    /// The address without what may be secret: user and query.
+    name: String,
     agent: Agent,
     headers: Vec<(HeaderName, HeaderValue)>,
     validators: Validators,
@@ -75,14 +77,15 @@ impl Http {
         let uri: Option<Uri> = poll.url.parse().ok();
         let fits = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
         if !uri.as_ref().is_some_and(fits) {
-            return Err(Trouble::Request(format!("`{}` is no address: write http://… or https://…", poll.url)));
+            return Err(Trouble::Request(format!("`{}` is no address: write http://… or https://…", name(&poll.url))));
         }
         let headers = poll.headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_, _>>()?;
         let etag = poll.etag.as_deref().map(HeaderValue::from_str).transpose();
         let etag = etag.map_err(|_| Trouble::Request("the ETag holds something that no ETag can".into()))?;
         let agent = agent(&poll)?;
         let validators = Validators { etag, modified: None };
-        Ok(Http { poll, agent, headers, validators, number: 0 })
+        let name = name(&poll.url);
+        Ok(Http { poll, name, agent, headers, validators, number: 0 })
     }
 
     /// One question, and its records into the outlet.
@@ -101,7 +104,7 @@ impl Http {
             Err(cause) => return Ok(Err(self.miss(&cause))),
         };
         if let Err(words) = self.feed(&body, &validators, out)? {
-            return Ok(Err(Miss::Passing(format!("the answer of {} cannot be used: {words}", self.poll.url), None)));
+            return Ok(Err(Miss::Passing(format!("the answer of {} cannot be used: {words}", self.name), None)));
         }
         self.validators = validators;
         Ok(Ok(()))
@@ -126,7 +129,7 @@ impl Http {
         let after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let after = after.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
         let said = answer.body_mut().with_config().limit(1 << 16).read_to_vec().unwrap_or_default();
-        let mut words = format!("{} answered {status}", self.poll.url);
+        let mut words = format!("{} answered {status}", self.name);
         let said = shown(&said);
         if !said.is_empty() {
             write!(words, ": {said}").ok();
@@ -139,11 +142,11 @@ impl Http {
     }
 
     fn miss(&self, cause: &Error) -> Miss {
-        let words = format!("no answer from {}: {cause}", self.poll.url);
+        let words = format!("no answer from {}: {cause}", self.name);
         match cause {
             Error::BodyExceedsLimit(_) => Miss::Refused(format!(
                 "the answer of {} is larger than {} MiB: ask for less at a time",
-                self.poll.url,
+                self.name,
                 LARGEST_BODY >> 20
             )),
             Error::Tls(_) | Error::Rustls(_) => {
@@ -180,7 +183,7 @@ impl Http {
 impl Source for Http {
     fn about(&self) -> About {
         let endless = self.poll.every.is_some() && self.poll.polls.is_none();
-        About { name: self.poll.url.clone(), unit: "record", resume: Resume::Mark("--etag"), endless }
+        About { name: self.name.clone(), unit: "record", resume: Resume::Mark("--etag"), endless }
     }
 
     fn run(mut self: Box<Self>, out: &Outlet) -> Result<(), Trouble> {
@@ -246,10 +249,41 @@ fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Trouble>
     Ok((name.parse().map_err(|_| wrong())?, value))
 }
 
+/// An address for messages.
+fn name(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let (scheme, rest) = url[..end].split_once("://").unwrap_or(("", &url[..end]));
+    let host = rest.split('/').next().unwrap_or_default();
+    let rest = &rest[host.rfind('@').map_or(0, |at| at + 1)..];
+    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
+}
+
 /// The beginning of a body, in one line.
 fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
     let words: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     words.join(" ").chars().take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{name, shown};
+
+    #[test]
+    fn messages_show_neither_user_nor_query() {
+        for (url, shown) in [
+            ("https://api.example/quotes?key=s3cret", "https://api.example/quotes"),
+            ("http://me:s3cret@h:80/a@b", "http://h:80/a@b"),
+            ("h?x", "h"),
+        ] {
+            assert_eq!(name(url), shown);
+        }
+    }
+
+    #[test]
+    fn bodies_are_shown_in_one_short_line() {
+        assert_eq!(shown(b"<html>\n  <body>\x07x"), "<html> <body> x");
+        assert_eq!(shown("ü".repeat(1_000).as_bytes()).chars().count(), 200);
+    }
 }

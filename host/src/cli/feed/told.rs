@@ -45,7 +45,7 @@ impl Told {
             Some(resume) if !complete || mark.is_some() => {
                 out::say(&format!("to go on after what is acknowledged: the same command with {resume}"));
             }
-            None if !complete => out::say("nothing is known to have arrived in full: the same command begins again"),
+            None if !complete => out::say("no place to go on from is known: the same command begins anew"),
             _ => {}
         }
         if json {

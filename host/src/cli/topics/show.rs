@@ -150,7 +150,7 @@ fn described(it: &Described<'_>) -> Value {
 }
 
 /// One record, as a line.
-pub(super) fn record(record: &Found, json: bool) {
+pub(super) fn record(record: &Found, json: bool) -> String {
     let Found { partition, offset, timestamp, key, value, headers } = record;
     if json {
         let bytes = |bytes: &Option<Vec<u8>>| bytes.as_deref().map_or(Value::Null, tell::bytes_of);
@@ -160,7 +160,7 @@ pub(super) fn record(record: &Found, json: bool) {
             "partition": partition, "offset": offset, "timestamp": timestamp, "key": bytes(key), "value": bytes(value),
             "headers": headers,
         });
-        return out::data(&told.to_string());
+        return told.to_string();
     }
     let style = Style::of(&std::io::stdout());
     let time = timestamp.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
@@ -171,7 +171,7 @@ pub(super) fn record(record: &Found, json: bool) {
         .map(|(name, value)| format!(" {name}={}", value.as_deref().map_or_else(|| "NULL".to_owned(), text)))
         .collect();
     let place = style.dim(&format!("{partition}@{offset}{time}{key}{headers}"));
-    out::data(&format!("{place} {}", value.as_deref().map_or_else(|| "NULL".to_owned(), text)));
+    format!("{place} {}", value.as_deref().map_or_else(|| "NULL".to_owned(), text))
 }
 
 /// Bytes in one line. JSON is shown as it is: parsing it could lose digits.

@@ -144,7 +144,8 @@ fn a_line_that_is_too_long_is_named_and_the_feed_goes_on_behind_it() {
 #[test]
 fn whoever_interrupts_a_feed_goes_on_without_a_gap_or_a_double() {
     let feeding = Feeding::new("stop");
-    let generate = ["generate", "users", "--seed", "7", "--count", "6000", "--partitions", "3", "--json"];
+    kafka::create_topic(&feeding.topic, 3);
+    let generate = ["generate", "users", "--seed", "7", "--count", "6000", "--json"];
     let running = feeding.start(&[&generate[..], &["--rate", "2000"]].concat());
     wait_until("some records are there", 30, || kafka::ends(&feeding.topic).values().sum::<i64>() > 500);
     let stopped = running.stop();
@@ -226,13 +227,14 @@ fn an_answer_is_split_once_and_not_fed_again_while_it_is_unchanged() {
 #[test]
 fn a_server_that_is_away_or_busy_is_asked_again() {
     let feeding = Feeding::new("busy");
+    kafka::create_topic(&feeding.topic, 1);
     let stub = Stub::new(|_, number| match number {
         0 => Answer::new(503, "<html>\n<body>later</body></html>"),
         1 => Answer::new(429, "slowly").header("Retry-After", "1"),
         2 => Answer::new(200, "<html>maintenance</html>"),
         _ => Answer::new(200, format!("[{{\"n\": {number}}}]")),
     });
-    let running = feeding.start(&["http", &stub.url, "--every", "20ms", "--partitions", "1", "--json"]);
+    let running = feeding.start(&["http", &stub.url, "--every", "20ms", "--json"]);
     wait_until("five answers are there", 60, || kafka::ends(&feeding.topic).values().sum::<i64>() >= 5);
     let stopped = running.stop();
     assert_eq!(stopped.code, 0, "{}", stopped.stderr);

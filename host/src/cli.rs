@@ -14,6 +14,7 @@ mod new;
 mod out;
 mod run;
 mod test;
+mod topics;
 mod r#try;
 
 use std::io::Write as _;
@@ -56,8 +57,10 @@ enum Command {
     Dev(dev::DevArgs),
     /// Show everything at work with nothing running: an in-process Kafka and a SQLite file
     Demo(demo::DemoArgs),
-    /// Put records into a topic
+    /// Put records into a topic: from files, web addresses, Postgres, or made up
     Feed(feed::FeedArgs),
+    /// List, create, describe and read topics
+    Topics(topics::TopicsArgs),
     /// Move a stopped flow to another place in its topics
     Flow(flow::FlowArgs),
     /// Ask the running host whether it is ready
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Dev(args) => dev::run(&args, file),
         Command::Demo(args) => demo::run(&args),
         Command::Feed(args) => feed::run(args, file),
+        Command::Topics(args) => topics::run(&args, file),
         Command::Flow(args) => flow::run(&args, file),
         Command::Health(args) => health::run(&args, file),
     };

@@ -2,6 +2,7 @@
 //! with line, caret and suggestion. Nothing is connected to here.
 
 pub mod expand;
+pub mod feed;
 pub mod load;
 mod place;
 pub mod properties;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use self::feed::Feed;
 use self::units::{ByteSize, Span};
 
 /// The whole file, after `${…}` has been expanded.
@@ -32,6 +34,8 @@ pub struct Config {
     pub log: Log,
     /// Flows by name; a dropped module needs none.
     pub flow: BTreeMap<String, Flow>,
+    /// Topics that this host fills, by name of the feed.
+    pub feed: BTreeMap<String, Feed>,
     /// Directory of the configuration file: what relative paths refer to.
     #[serde(skip)]
     pub base: PathBuf,

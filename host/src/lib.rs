@@ -5,9 +5,11 @@
 pub mod admin;
 pub mod allocator;
 pub mod cli;
+pub mod cluster;
 pub mod commit;
 pub mod config;
 pub mod failpoint;
+pub mod feed;
 pub mod flow;
 pub mod health;
 pub mod logs;

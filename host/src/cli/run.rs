@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Failure, out, tokio_runtime};
 use crate::config::Config;
 use crate::config::load::file_to_read;
+use crate::feed::hosted::Hosted;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -33,8 +34,22 @@ pub(super) fn run(args: &RunArgs, file: Option<&Path>) -> Result<(), Failure> {
         admin::start(&config.admin.listen, metrics.clone(), health.clone(), tokio.handle())
             .map_err(Failure::environment)?;
     }
-    let settings = Settings { config, once: args.once, metrics, health, shutdown, tokio: tokio.handle().clone() };
+    // With --once nothing new is wanted.
+    let feeds = match args.once {
+        true => None,
+        false => Some(Hosted::start(&config, &health, &shutdown).map_err(Failure::environment)?),
+    };
+    let settings = Settings {
+        config,
+        once: args.once,
+        metrics,
+        health,
+        shutdown: shutdown.clone(),
+        tokio: tokio.handle().clone(),
+    };
     let result = supervisor::run(settings);
+    shutdown.request();
+    feeds.into_iter().for_each(Hosted::join);
     // Nothing that still runs there is worth waiting for: everything to be kept is committed.
     tokio.shutdown_background();
     let lost = logs.dropped().lines();

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod allocator;
 pub mod cli;
+pub mod codes;
 pub mod commit;
 pub mod config;
 pub mod failpoint;
@@ -16,6 +17,7 @@ pub mod metrics;
 pub mod modules;
 pub mod outcome;
 pub mod record;
+pub mod redrive;
 pub mod router;
 pub mod runtime;
 pub mod samples;

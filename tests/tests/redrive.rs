@@ -1,6 +1,7 @@
 //! Dead letters of a bug that was fixed are processed once more: the databases end as if the bug had never been.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use wasmill_tests::host::{Finished, wasmill};
@@ -24,12 +25,18 @@ fn is_broken(id: i64) -> bool {
     !text(id).starts_with("short")
 }
 
-fn send(topic: &str) {
+/// A time that no retention has passed.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is set");
+    now.as_millis() as i64
+}
+
+fn send(topic: &str, time: i64) {
     let records: Vec<Outgoing> = (0..RECORDS)
         .map(|id| {
             let value = serde_json::json!({ "id": id, "key": format!("k{}", id % 7), "text": text(id) }).to_string();
             let record = Outgoing::to(topic).partition((id % 7) as i32 % PARTITIONS).key(format!("k{}", id % 7));
-            record.value(value).header("trace", Some(b"7")).timestamp(1_700_000_000_000 + id)
+            record.value(value).header("trace", Some(b"7")).timestamp(time + id)
         })
         .collect();
     kafka::produce(&records);
@@ -63,7 +70,8 @@ fn own_outputs(flow: &str) -> Vec<Incoming> {
 
 /// Everything that the fixed module would have written had it been there from the beginning, once each.
 #[track_caller]
-fn assert_as_if_nothing_had_been(case: &Case, flow: &str, places: &BTreeMap<i64, (i32, i64)>) {
+fn assert_as_if_nothing_had_been(case: &Case, flow: &str, time: i64) {
+    let places = places();
     let rows =
         case.database.column("SELECT concat_ws('|', id, key, part, at, headers, text) FROM fixable_rows ORDER BY id");
     let expected: Vec<String> = (0..RECORDS)
@@ -89,7 +97,7 @@ fn assert_as_if_nothing_had_been(case: &Case, flow: &str, places: &BTreeMap<i64,
         .map(|output| (whole(&serde_json::from_str::<Value>(&output.text()).expect("JSON")["id"]), output.timestamp))
         .collect();
     outputs.sort_unstable();
-    assert_eq!(outputs, (0..RECORDS).map(|id| (id, 1_700_000_000_000 + id)).collect::<Vec<_>>());
+    assert_eq!(outputs, (0..RECORDS).map(|id| (id, time + id)).collect::<Vec<_>>());
 }
 
 /// A number in extended JSON.
@@ -115,7 +123,8 @@ fn the_databases_end_as_if_the_bug_had_never_been() {
     let topic = case.topic("in", PARTITIONS);
     let flow = case.flow_of("fixable", &topic);
     case.install_as("fixable", &guests::with_number("fixable", 0));
-    send(&topic);
+    let time = now();
+    send(&topic, time);
     let host = case.start();
     case.wait_until_committed(&flow, &topic, 120);
     let broken = (0..RECORDS).filter(|id| is_broken(*id)).count();
@@ -167,7 +176,7 @@ fn the_databases_end_as_if_the_bug_had_never_been() {
     assert_eq!((rest.len(), already), (broken - crashed, crashed as u64));
     wait_until("all rows are there", 90, || case.database.count("fixable_rows") == RECORDS);
     wait_until("all outputs are there", 90, || own_outputs(&flow).len() == RECORDS as usize);
-    assert_as_if_nothing_had_been(&case, &flow, &places());
+    assert_as_if_nothing_had_been(&case, &flow, time);
     for key in 0..7 {
         let sql = format!("SELECT at FROM fixable_rows WHERE key = 'k{key}' AND text LIKE '%ü%' ORDER BY n");
         let offsets: Vec<i64> = case.database.column(&sql).iter().map(|at| at.parse().expect("an offset")).collect();
@@ -180,7 +189,7 @@ fn the_databases_end_as_if_the_bug_had_never_been() {
     let host = case.start();
     host.wait_for_words("reads redriven records");
     host.ready();
-    assert_as_if_nothing_had_been(&case, &flow, &places());
+    assert_as_if_nothing_had_been(&case, &flow, time);
     assert_eq!(kafka::consume(&dead).len(), 2 * broken);
 }
 
@@ -197,7 +206,8 @@ fn letters_in_a_table_are_redriven_the_same_way() {
     wait_until("the group has its first offsets", 60, || {
         kafka::committed(&format!("wasmill.{flow}"), &topic).len() == PARTITIONS as usize
     });
-    send(&topic);
+    let time = now();
+    send(&topic, time);
     case.wait_until_committed(&flow, &topic, 120);
     let broken = (0..RECORDS).filter(|id| is_broken(*id)).count();
     assert_eq!(case.database.count("ops.letters"), broken as i64);
@@ -211,7 +221,7 @@ fn letters_in_a_table_are_redriven_the_same_way() {
     assert_eq!(redrive(&case, &flow, &[]).0.len(), broken);
     wait_until("all rows are there", 90, || case.database.count("fixable_rows") == RECORDS);
     wait_until("all outputs are there", 90, || own_outputs(&flow).len() == RECORDS as usize);
-    assert_as_if_nothing_had_been(&case, &flow, &places());
+    assert_as_if_nothing_had_been(&case, &flow, time);
     assert_eq!(redrive(&case, &flow, &[]), (Vec::new(), broken as u64));
     let listed = json(&case, &["dlq", "ls", "--flow", &flow]).remove(0);
     let redriven: u64 = listed.as_array().expect("groups").iter().filter_map(|group| group["redriven"].as_u64()).sum();

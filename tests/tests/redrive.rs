@@ -57,7 +57,7 @@ fn json(case: &Case, arguments: &[&str]) -> Vec<Value> {
 
 /// Ids that were copied, and how many were not because they had been before.
 fn redrive(case: &Case, flow: &str, more: &[&str]) -> (Vec<String>, u64) {
-    let told = json(case, &[&["dlq", "redrive", flow], more].concat()).remove(0);
+    let told = json(case, &[&["dlq", "redrive", flow][..], more].concat()).remove(0);
     let ids = told["redriven"].as_array().expect("ids").iter().map(|id| id.as_str().expect("an id").to_owned());
     (ids.collect(), told["already"].as_u64().expect("a number"))
 }

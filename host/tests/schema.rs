@@ -55,7 +55,9 @@ fn wrong(root: &Value, schema: &Value, value: &Value) -> Option<String> {
             "items" => return value.as_array()?.iter().find_map(|item| wrong(root, wanted, item)),
             "properties" => {
                 let known = wanted.as_object()?.iter();
-                return known.filter_map(|(key, schema)| Some((schema, value.get(key)?))).find_map(|(s, v)| wrong(root, s, v));
+                return known
+                    .filter_map(|(key, schema)| Some((schema, value.get(key)?)))
+                    .find_map(|(s, v)| wrong(root, s, v));
             }
             "additionalProperties" => {
                 let known = |key: &str| keywords.get("properties").is_some_and(|known| known.get(key).is_some());

@@ -5,6 +5,9 @@ mod build;
 mod check;
 mod demo;
 mod dev;
+mod dlq;
+mod doctor;
+mod explain;
 mod feed;
 mod flow;
 mod health;
@@ -13,6 +16,7 @@ mod modules;
 mod new;
 mod out;
 mod run;
+mod schema;
 mod test;
 mod topics;
 mod r#try;
@@ -65,6 +69,14 @@ enum Command {
     Flow(flow::FlowArgs),
     /// Ask the running host whether it is ready
     Health(health::HealthArgs),
+    /// Count, show and redrive dead letters
+    Dlq(dlq::DlqArgs),
+    /// Look for what this machine, Kafka and the databases lack, each with its fix
+    Doctor(doctor::DoctorArgs),
+    /// Say what a code means, why it comes about and what to do
+    Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema(schema::SchemaArgs),
 }
 
 /// Why a command ends with another code than 0.
@@ -115,6 +127,10 @@ pub fn main() -> ExitCode {
         Command::Topics(args) => topics::run(&args, file),
         Command::Flow(args) => flow::run(&args, file),
         Command::Health(args) => health::run(&args, file),
+        Command::Dlq(args) => dlq::run(&args, file),
+        Command::Doctor(args) => doctor::run(&args, file),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema(args) => schema::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -53,6 +53,14 @@ pub(super) fn run(args: &HealthArgs, file: Option<&Path>) -> Result<(), Failure>
     Err(Failure::runtime(""))
 }
 
+/// Whether a host of wasmill listens there, ready or not.
+pub(super) fn answers(address: &str) -> bool {
+    let answer = get(&reachable(address), "/health/ready").ok();
+    answer
+        .and_then(|(_, body)| serde_json::from_str::<Value>(&body).ok())
+        .is_some_and(|body| body["ready"].is_boolean())
+}
+
 fn reasons(answer: &Value) -> String {
     let mut lines = vec!["not ready".to_owned()];
     if answer["draining"] == true {
@@ -72,7 +80,12 @@ fn address_of(file: Option<&Path>) -> Result<String, Failure> {
     if listen.ends_with(":0") {
         return Err(Failure::config("admin.listen has port 0; name the host's address with --admin ADDR"));
     }
-    Ok(listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:"))
+    Ok(reachable(&listen))
+}
+
+/// An address of all interfaces as one that can be called.
+fn reachable(listen: &str) -> String {
+    listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
 }
 
 fn get(address: &str, path: &str) -> Result<(u16, String), String> {

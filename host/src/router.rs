@@ -25,7 +25,8 @@ pub struct Routed {
     pub verdicts: Vec<StoredVerdict>,
     /// Filtered records by reason.
     pub filtered: BTreeMap<Arc<str>, u64>,
-    pub traps: u64,
+    /// Traps by module.
+    pub trapped: BTreeMap<Arc<str>, u64>,
     pub slow: u64,
     /// A module asked for another attempt of the batch.
     pub retry: Option<String>,
@@ -38,7 +39,9 @@ pub struct Routed {
 pub fn route(slices: &Slices, outcomes: Vec<Transformed>, sinks: &[&str], stop_on_error: bool) -> Routed {
     let mut routed = Routed { sinks: sinks.iter().map(|_| Vec::new()).collect(), ..Routed::default() };
     for ((span, slice), outcome) in slices.iter().zip(outcomes) {
-        routed.traps += u64::from(outcome.traps);
+        for (module, traps) in outcome.trapped {
+            *routed.trapped.entry(module).or_default() += u64::from(traps);
+        }
         routed.slow += u64::from(outcome.slow);
         for verdict in outcome.verdicts {
             let offset = slice.offset(verdict.record as usize);

@@ -178,7 +178,7 @@ impl Loop {
             let ends = ffi::cached_watermarks(self.reader.consumer.client(), &slot.partition.0, slot.partition.1);
             let end = ends.map_or(reading.target, |(_, high)| high);
             let committed = self.reader.ownership.committed(&slot.partition).unwrap_or(reading.sealed);
-            (self.reader.on_lag)(&slot.partition, Some((end - committed).max(0)));
+            (self.reader.on_lag)(&slot.partition, Some((committed, end)));
         }
     }
 }

@@ -97,7 +97,12 @@ pub fn start(log: &Log) -> Result<Logs, String> {
         }
     };
     let recent = Tee(logs.recent.clone()).with_filter(filter("info")?);
-    tracing_subscriber::registry().with(console).with(file).with(recent).try_init().map_err(|error| error.to_string())?;
+    tracing_subscriber::registry()
+        .with(console)
+        .with(file)
+        .with(recent)
+        .try_init()
+        .map_err(|error| error.to_string())?;
     mention_dropped(logs.dropped.clone());
     Ok(logs)
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use tracing::{error, info, warn};
 
+use self::rollback::Past;
 use crate::board::{Board, Order, Status};
 use crate::config::{Config, Limits};
 use crate::flow::plan::{Plan, Refusal, plan};
@@ -18,7 +19,6 @@ use crate::flow::running::{End, Process, Running};
 use crate::metrics::BySwap;
 use crate::modules::{Event, Folder, FolderSettings};
 use crate::runtime::{Module, Pool, Runtime, cache};
-use self::rollback::Past;
 use crate::shutdown::Shutdown;
 use crate::sinks::{self, Sink};
 
@@ -321,8 +321,12 @@ impl Supervisor {
 
     fn take_ends(&mut self) -> Result<(), Failure> {
         let before = self.leaving.len();
-        let left: Vec<String> =
-            self.leaving.iter().filter(|(_, running)| running.ended().is_some()).map(|(name, _)| name.clone()).collect();
+        let left: Vec<String> = self
+            .leaving
+            .iter()
+            .filter(|(_, running)| running.ended().is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
         left.iter().for_each(|name| self.left(name));
         self.dirty |= self.leaving.len() != before;
         let ended: Vec<(String, End)> =

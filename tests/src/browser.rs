@@ -129,11 +129,8 @@ impl Browser {
             body.len()
         );
         stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("sent");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("chromedriver answers");
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
-        let answer: Value = serde_json::from_str(body).expect("JSON");
+        let (head, body) = answer(&mut BufReader::new(stream));
+        let answer: Value = serde_json::from_slice(&body).expect("JSON");
         assert!(head.contains(" 200 "), "{path}: {}", answer["value"]["message"]);
         answer["value"].clone()
     }
@@ -146,12 +143,30 @@ impl Drop for Browser {
             self.call("DELETE", &format!("/session/{}", self.session), &json!({}));
         } else if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
             let path = format!("/session/{}", self.session);
-            write!(stream, "DELETE {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok();
-            stream.read_to_end(&mut Vec::new()).ok();
+            write!(
+                stream,
+                "DELETE {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            .ok();
+            stream.set_read_timeout(Some(Duration::from_secs(5))).ok();
+            stream.read(&mut [0; 256]).ok();
         }
         self.driver.kill().ok();
         self.driver.wait().ok();
     }
+}
+
+/// Head and body. The driver keeps connections open whatever it is asked for.
+fn answer(stream: &mut BufReader<TcpStream>) -> (String, Vec<u8>) {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(stream.read_line(&mut head).expect("chromedriver answers") > 0, "an HTTP answer instead of {head}");
+    }
+    let length = head.to_ascii_lowercase();
+    let length = length.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.expect("a length")];
+    stream.read_exact(&mut body).expect("the whole answer");
+    (head, body)
 }
 
 /// Base 64, as pictures come.

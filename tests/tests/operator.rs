@@ -212,7 +212,11 @@ fn causes_are_named_by_the_command_line() {
     });
     assert!(listed.contains("sink postgres"), "{listed}");
     let inspected = command(&case, &host, &["inspect", &flow]);
-    assert!(inspected.stdout.contains("postgres") && inspected.stdout.contains(&format!("{topic}/0")), "{}", inspected.stdout);
+    assert!(
+        inspected.stdout.contains("postgres") && inspected.stdout.contains(&format!("{topic}/0")),
+        "{}",
+        inspected.stdout
+    );
     wait_until("lag and age of the last commit are told", 30, || {
         let partition = &flow_state(&host, &flow)["partitions"][0];
         partition["lag"] == 20 && partition["commit_age_seconds"].as_f64() > Some(0.5)
@@ -383,7 +387,10 @@ fn secrets_and_payloads_are_in_no_log_no_metric_and_no_error() {
     words.push_str(&host.stop().stderr);
     for canary in [SECRET, PAYLOAD, TOKEN] {
         let place = words.find(canary);
-        let around = place.map(|at| &words[words.floor_char_boundary(at.saturating_sub(300))..words.ceil_char_boundary((at + 100).min(words.len()))]);
+        let around = place.map(|at| {
+            &words[words.floor_char_boundary(at.saturating_sub(300))
+                ..words.ceil_char_boundary((at + 100).min(words.len()))]
+        });
         assert!(around.is_none(), "`{canary}` is told: …{}…", around.unwrap_or_default());
     }
     assert!(words.contains("postgres") && words.contains("mongodb"), "the errors are told all the same");

@@ -28,7 +28,9 @@ fn under_load(topics: &[&str], steps: impl FnOnce()) {
                 for topic in topics {
                     let record = |i: usize| match topic.contains("quotes") {
                         true if i % 40 == 39 => Outgoing::to(topic).value("{\"quote\": 5}"),
-                        true => Outgoing::to(topic).value(samples::quote_json(&format!("quote {}", n + i), "Homer", "")),
+                        true => {
+                            Outgoing::to(topic).value(samples::quote_json(&format!("quote {}", n + i), "Homer", ""))
+                        }
                         false => Outgoing::to(topic).key(format!("k{i}")).value(values[i % 5]),
                     };
                     kafka::produce(&(0..200).map(record).collect::<Vec<_>>());
@@ -57,7 +59,10 @@ fn somebody_new_finds_the_causes_and_mends_them() {
     let (proxy, url) = Proxy::before(&case.database.url);
     case.postgres_url = url;
     let (quotes, numbered) = (case.topic("quotes", 3), case.topic("numbered", 1));
-    case.flow("a_numbers", &format!("modules = [\"numbered\"]\ntopics = [\"{numbered}\"]\ngroup = \"{}\"", case.named("a")));
+    case.flow(
+        "a_numbers",
+        &format!("modules = [\"numbered\"]\ntopics = [\"{numbered}\"]\ngroup = \"{}\"", case.named("a")),
+    );
     case.flow("b_quotes", &format!("modules = [\"quotes\"]\ntopics = [\"{quotes}\"]\ngroup = \"{}\"", case.named("b")));
     case.env = vec![("XDG_RUNTIME_DIR".into(), case.path().to_string_lossy().into_owned())];
     case.install_as("numbered", &guests::numbered(1));
@@ -102,7 +107,7 @@ fn somebody_new_finds_the_causes_and_mends_them() {
         browser.wait("document.querySelector('nav .flow').textContent.includes('failing')");
         browser.wait("/postgres/.test(document.querySelector('nav .reason').textContent)");
         browser.wait("document.querySelector('nav').textContent.includes('spoiled.wasm')");
-        browser.wait("document.querySelector('.picture .box.bad')?.textContent.includes('postgres')");
+        browser.wait("document.querySelector('.stack .box.bad')?.textContent.includes('postgres')");
         picture(&browser, "causes");
         proxy.restore();
         std::fs::remove_file(case.module("spoiled")).expect("removed");

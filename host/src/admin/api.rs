@@ -90,7 +90,10 @@ pub(super) async fn change(
         "pause" => pause(true),
         "resume" => pause(false),
         "rollback" => rollback(&shown, &name, query.undo).await,
-        _ => failed(StatusCode::NOT_FOUND, format!("a flow cannot be asked to `{action}`; use pause, resume or rollback")),
+        _ => failed(
+            StatusCode::NOT_FOUND,
+            format!("a flow cannot be asked to `{action}`; use pause, resume or rollback"),
+        ),
     }
 }
 

@@ -99,7 +99,6 @@ impl Connection {
         ready!(self.timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
-
 }
 
 impl AsyncRead for Connection {

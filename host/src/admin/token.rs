@@ -18,7 +18,9 @@ impl TokenFile {
     /// Writes a new token for the server on this port. The error says what does not work without.
     pub(super) fn create(port: u16) -> Result<TokenFile, String> {
         let failed = |cause: String| {
-            format!("no token for changes: {cause}; set [admin] token, or XDG_RUNTIME_DIR to a folder of this user's own")
+            format!(
+                "no token for changes: {cause}; set [admin] token, or XDG_RUNTIME_DIR to a folder of this user's own"
+            )
         };
         let path = path(port).ok_or_else(|| failed("neither XDG_RUNTIME_DIR nor HOME is set".into()))?;
         let token = random().map_err(|error| failed(format!("no random numbers: {error}")))?;

@@ -14,6 +14,7 @@ use super::tap::Tap;
 use crate::config::{Delivery, OnError};
 use crate::flow::DeadLetters;
 use crate::flow::plan::Plan;
+use crate::router::KAFKA;
 use crate::source::Partition;
 
 /// The part of one flow.
@@ -170,6 +171,9 @@ impl FlowBoard {
                 (name, SinkFigures { kind, ..figures })
             })
             .collect();
+        if plan.targets.iter().any(|target| target.sink == KAFKA) {
+            inner.sink(KAFKA);
+        }
         inner.status = Status::Running;
         inner.take(plan);
     }

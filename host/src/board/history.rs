@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::flow::Totals;
 
 /// Points that are kept.
-pub const POINTS: usize = 600;
+const POINTS: usize = 600;
 
 /// One second of a flow.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -316,7 +316,10 @@ mod tests {
         assert_eq!(of(&board).0, "paused");
         board.health.problem("flow quotes sink postgres", "connection refused");
         let (state, reason) = of(&board);
-        assert!(state == "failing" && reason.starts_with("connection refused") && reason.contains("paused"), "{reason}");
+        assert!(
+            state == "failing" && reason.starts_with("connection refused") && reason.contains("paused"),
+            "{reason}"
+        );
         let state = board.state();
         assert_eq!((state.flows[0].lag, state.flows[0].partitions[0].committed), (3, 1));
     }

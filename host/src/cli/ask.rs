@@ -145,8 +145,9 @@ impl Ask {
     fn send(&self, stream: &mut TcpStream, method: &str, path: &str, version: &str) -> Result<(), String> {
         let address = &self.address;
         let bearer = self.token.as_ref().map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
-        let head =
-            format!("{method} {path} HTTP/{version}\r\nHost: {address}\r\n{bearer}Content-Length: 0\r\nConnection: close\r\n\r\n");
+        let head = format!(
+            "{method} {path} HTTP/{version}\r\nHost: {address}\r\n{bearer}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).map_err(|error| error.to_string())
     }
 

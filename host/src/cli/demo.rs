@@ -80,13 +80,7 @@ fn show(
     let _server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
     let database = config.base.join("demo.db");
     let handle = tokio.handle().clone();
-    let settings = Settings {
-        config,
-        once: false,
-        board,
-        shutdown: shutdown.clone(),
-        tokio: handle,
-    };
+    let settings = Settings { config, once: false, board, shutdown: shutdown.clone(), tokio: handle };
     let host = std::thread::Builder::new()
         .name("host".into())
         .spawn(move || supervisor::run(settings))

@@ -190,7 +190,12 @@ impl Place {
                 }
                 let stage = match stage {
                     Some(stage) => stage,
-                    None => stage.insert(Box::new(Stage::start(config.as_deref(), brokers.as_deref(), subject, lines.clone())?)),
+                    None => stage.insert(Box::new(Stage::start(
+                        config.as_deref(),
+                        brokers.as_deref(),
+                        subject,
+                        lines.clone(),
+                    )?)),
                 };
                 stage.swap(built, subject)
             }

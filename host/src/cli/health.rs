@@ -53,8 +53,8 @@ fn reasons(answer: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Admin;
     use crate::board::Board;
+    use crate::config::Admin;
     use crate::health::Health;
     use crate::logs::recent::Recent;
     use crate::metrics::Metrics;

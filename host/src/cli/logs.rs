@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::Failure;
 use super::ask::{AdminArgs, Ask};
 use super::out::{self, Style};
-use super::Failure;
 use crate::logs::recent::Line;
 use crate::shutdown::Shutdown;
 
@@ -40,7 +40,8 @@ pub(super) fn run(args: &LogsArgs, file: Option<&Path>) -> Result<(), Failure> {
         answer["lines"].as_array().into_iter().flatten().for_each(|line| tell(args, &line.to_string(), style));
         return Ok(());
     }
-    let shutdown = Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
+    let shutdown =
+        Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
     ask.events(&format!("/api/events?recent={}", args.n), |event| {
         match event.name.as_str() {
             "log" => tell(args, &event.data, style),

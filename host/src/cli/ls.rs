@@ -3,9 +3,9 @@
 use std::io::stdout;
 use std::path::Path;
 
+use super::Failure;
 use super::ask::{AdminArgs, Ask};
 use super::out::{self, Style};
-use super::Failure;
 use crate::board::state::{FlowState, HostState};
 
 #[derive(clap::Args, Debug)]
@@ -62,7 +62,8 @@ pub(super) fn overview(state: &HostState, style: Style) -> Vec<String> {
     lines.push(format!("wasmill {} {}: {ready}, up {}", state.version, state.instance, time(state.uptime_seconds)));
     lines.extend(state.problems.iter().map(|p| format!("  {} {}: {}", style.bad("✗"), p.name, p.reason)));
     lines.push(String::new());
-    let mut rows = vec![["FLOW", "STATE", "IN/S", "OUT/S", "DEAD", "LAG", "LATENCY", "MODULES"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["FLOW", "STATE", "IN/S", "OUT/S", "DEAD", "LAG", "LATENCY", "MODULES"].map(str::to_owned).to_vec()];
     let mut flows: Vec<&FlowState> = state.flows.iter().collect();
     flows.sort_by_key(|flow| (rank(&flow.state), flow.name.clone()));
     rows.extend(flows.iter().map(|flow| row(flow)));
@@ -136,7 +137,14 @@ fn sinks(flow: &FlowState, at: i64, style: Style) -> Vec<String> {
     let mut rows = vec![["SINK", "STATE", "OUTPUTS", "OUT/S", "RETRIES", "LAST WRITE"].map(str::to_owned).to_vec()];
     rows.extend(flow.sinks.iter().map(|sink| {
         let last = sink.last_write_ms.map_or_else(|| "-".into(), millis);
-        vec![sink.name.clone(), sink.state.clone(), out::number(sink.outputs), rate(sink.rate), out::number(sink.retries), last]
+        vec![
+            sink.name.clone(),
+            sink.state.clone(),
+            out::number(sink.outputs),
+            rate(sink.rate),
+            out::number(sink.retries),
+            last,
+        ]
     }));
     let mut lines = table(&rows);
     for sink in &flow.sinks {
@@ -195,7 +203,8 @@ fn table(rows: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let cell = |(text, width): (&String, &usize)| format!("{text}{}", " ".repeat(width - text.chars().count()));
-    let line = |row: &Vec<String>| row.iter().zip(&widths).map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned();
+    let line =
+        |row: &Vec<String>| row.iter().zip(&widths).map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned();
     rows.iter().map(line).collect()
 }
 

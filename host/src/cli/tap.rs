@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::Failure;
 use super::ask::{AdminArgs, Ask, encoded};
 use super::out::{self, Style};
-use super::Failure;
 use crate::board::payload::Payload;
 use crate::board::tap::Tapped;
 use crate::shutdown::Shutdown;
@@ -35,7 +35,8 @@ pub(super) struct TapArgs {
 
 pub(super) fn run(args: &TapArgs, file: Option<&Path>) -> Result<(), Failure> {
     let ask = Ask::new(&args.admin, file)?;
-    let shutdown = Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
+    let shutdown =
+        Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
     let grep = args.grep.as_deref().map_or_else(String::new, |text| format!("&grep={}", encoded(text)));
     let path = format!("/api/tap?flow={}&dead={}{grep}", encoded(&args.flow), args.dead);
     let style = Style::of(&stdout());

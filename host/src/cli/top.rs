@@ -29,7 +29,8 @@ pub(super) struct TopArgs {
 
 pub(super) fn run(args: &TopArgs, file: Option<&Path>) -> Result<(), Failure> {
     let ask = Ask::new(&args.admin, file)?;
-    let shutdown = Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
+    let shutdown =
+        Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
     let style = Style::of(&stdout());
     let clear = if stdout().is_terminal() && !args.json { CLEAR } else { "" };
     let mut looks = 0;

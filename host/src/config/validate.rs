@@ -139,10 +139,18 @@ fn admin(admin: &Admin, findings: &mut Vec<Finding>) {
         findings.push(Finding::new(&["admin", "listen"], "not an address to listen on", help));
     } else if !listen.is_empty() && !admin.is_local() && admin.token().is_none() {
         let help = "set [admin] token = \"${file:/run/secrets/wasmill_token}\", or listen on 127.0.0.1";
-        findings.push(Finding::new(&["admin", "listen"], "other machines reach this address, so a token is needed", help));
+        findings.push(Finding::new(
+            &["admin", "listen"],
+            "other machines reach this address, so a token is needed",
+            help,
+        ));
     }
-    if admin.token().is_some_and(|token| token.len() < Admin::TOKEN_LENGTH || !token.bytes().all(|c| c.is_ascii_graphic())) {
-        let help = "write at least 16 printable ASCII characters without spaces, such as those of `openssl rand -hex 32`";
+    if admin
+        .token()
+        .is_some_and(|token| token.len() < Admin::TOKEN_LENGTH || !token.bytes().all(|c| c.is_ascii_graphic()))
+    {
+        let help =
+            "write at least 16 printable ASCII characters without spaces, such as those of `openssl rand -hex 32`";
         findings.push(Finding::new(&["admin", "token"], "not a token", help));
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{error, info, warn};
 
-use super::{Shared, shown};
 use super::breaker::Breaker;
 use super::stages::{Batch, Stages};
+use super::{Shared, shown};
 use crate::commit::{Abandon, Action, Commit, Event, Stage, decisions, epochs};
 use crate::config::OnError;
 use crate::failpoint;

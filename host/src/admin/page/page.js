@@ -343,6 +343,8 @@ async function look() {
     const state = await json("/api/state");
     view.state = state;
     view.error = null;
+    // The flow that is looked at stays the same when others break.
+    if (!state.flows.some((flow) => flow.name === view.flow)) view.flow = state.flows.length ? flows()[0].name : null;
     for (const flow of state.flows) {
       const line = (view.history[flow.name] ||= []);
       line.push({ ...flow.now, lag: flow.lag });

@@ -61,7 +61,12 @@ struct Mock {
 }
 
 impl Stage {
-    pub(super) fn start(given: Option<&Config>, brokers: Option<&str>, subject: &Subject, lines: Arc<Recent>) -> Result<Stage, Failure> {
+    pub(super) fn start(
+        given: Option<&Config>,
+        brokers: Option<&str>,
+        subject: &Subject,
+        lines: Arc<Recent>,
+    ) -> Result<Stage, Failure> {
         let (name, manifest) = (subject.module.name.to_string(), &subject.module.manifest);
         if given.is_none() && manifest.targets.iter().any(|target| target.sink == NEXT) {
             return Err(Failure::config(format!(
@@ -101,19 +106,28 @@ impl Stage {
         let tokio = tokio_runtime()?;
         let board = Board::new(metrics.clone(), health.clone(), lines);
         let server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
-        let settings = Settings {
-            config,
-            once: false,
-            board,
-            shutdown: shutdown.clone(),
-            tokio: tokio.handle().clone(),
-        };
+        let settings =
+            Settings { config, once: false, board, shutdown: shutdown.clone(), tokio: tokio.handle().clone() };
         let host = std::thread::Builder::new()
             .name("host".into())
             .spawn(move || supervisor::run(settings))
             .map_err(|error| Failure::environment(format!("cannot start a thread: {error}")))?;
         let host = Some(host);
-        Ok(Stage { server, modules, flow, health, metrics, shutdown, host, tokio, mock, sinks, named_topic, fed: 0, _dir: dir })
+        Ok(Stage {
+            server,
+            modules,
+            flow,
+            health,
+            metrics,
+            shutdown,
+            host,
+            tokio,
+            mock,
+            sinks,
+            named_topic,
+            fed: 0,
+            _dir: dir,
+        })
     }
 
     /// Whether a module with this manifest can run here.

@@ -125,6 +125,7 @@ pub(crate) fn sink_batch(records: usize, items: Vec<Item>) -> SinkBatch {
         journal: true,
         progress: true,
         strict: false,
+        redriven: None,
     }
 }
 

@@ -6,6 +6,9 @@ mod build;
 mod check;
 mod demo;
 mod dev;
+mod dlq;
+mod doctor;
+mod explain;
 mod feed;
 mod flow;
 mod health;
@@ -17,9 +20,11 @@ mod new;
 mod out;
 mod page;
 mod run;
+mod schema;
 mod tap;
 mod test;
 mod top;
+mod topics;
 mod r#try;
 
 use std::io::Write as _;
@@ -62,8 +67,10 @@ enum Command {
     Dev(dev::DevArgs),
     /// Show everything at work with nothing running: an in-process Kafka and a SQLite file
     Demo(demo::DemoArgs),
-    /// Put records into a topic
+    /// Put records into a topic: from files, web addresses, Postgres, or made up
     Feed(feed::FeedArgs),
+    /// List, create, describe and read topics
+    Topics(topics::TopicsArgs),
     /// List the flows of the running host, the broken ones first
     Ls(ls::LsArgs),
     /// Show everything about one flow of the running host
@@ -80,6 +87,14 @@ enum Command {
     Page(page::PageArgs),
     /// Ask the running host whether it is ready
     Health(health::HealthArgs),
+    /// Count, show and redrive dead letters
+    Dlq(dlq::DlqArgs),
+    /// Look for what this machine, Kafka and the databases lack, each with its fix
+    Doctor(doctor::DoctorArgs),
+    /// Say what a code means, why it comes about and what to do
+    Explain(explain::ExplainArgs),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema(schema::SchemaArgs),
 }
 
 /// Why a command ends with another code than 0.
@@ -127,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Dev(args) => dev::run(&args, file),
         Command::Demo(args) => demo::run(&args),
         Command::Feed(args) => feed::run(args, file),
+        Command::Topics(args) => topics::run(&args, file),
         Command::Ls(args) => ls::list(&args, file),
         Command::Inspect(args) => ls::inspect(&args, file),
         Command::Top(args) => top::run(&args, file),
@@ -135,6 +151,10 @@ pub fn main() -> ExitCode {
         Command::Flow(args) => flow::run(&args, file),
         Command::Page(args) => page::run(&args, file),
         Command::Health(args) => health::run(&args, file),
+        Command::Dlq(args) => dlq::run(&args, file),
+        Command::Doctor(args) => doctor::run(&args, file),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema(args) => schema::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,10 +2,12 @@
 //! with line, caret and suggestion. Nothing is connected to here.
 
 pub mod expand;
+pub mod feed;
 pub mod load;
 mod place;
 pub mod properties;
 pub mod report;
+pub mod schema;
 pub mod start;
 pub mod units;
 mod validate;
@@ -15,12 +17,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use self::feed::Feed;
 use self::units::{ByteSize, Span};
 
 /// The whole file, after `${…}` has been expanded.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub host: Host,
@@ -32,6 +36,8 @@ pub struct Config {
     pub log: Log,
     /// Flows by name; a dropped module needs none.
     pub flow: BTreeMap<String, Flow>,
+    /// Topics that this host fills, by name of the feed.
+    pub feed: BTreeMap<String, Feed>,
     /// Directory of the configuration file: what relative paths refer to.
     #[serde(skip)]
     pub base: PathBuf,
@@ -41,7 +47,7 @@ pub struct Config {
 }
 
 /// This process.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Host {
     /// Stable name of this instance, such as a StatefulSet's pod name. Two running hosts must never share one.
@@ -52,7 +58,7 @@ pub struct Host {
 }
 
 /// The Kafka cluster that records come from and that the sink `kafka` writes to.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Kafka {
     /// Comma-separated `host:port` list. Default: `localhost:9092`.
@@ -70,7 +76,7 @@ impl Default for Kafka {
 }
 
 /// A property's value as users write it: quoted or not.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Scalar {
     Text(String),
@@ -91,7 +97,7 @@ impl std::fmt::Display for Scalar {
 }
 
 /// The folder that modules are dropped into.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Modules {
     /// The folder, relative to the configuration file. Default: `modules`.
@@ -121,7 +127,7 @@ impl Default for Modules {
 }
 
 /// A destination server; its kind is the scheme of its URL.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
     /// `postgres://`, `mongodb://`, `mongodb+srv://` or `sqlite://`. May hold a password: never logged.
@@ -135,7 +141,7 @@ pub struct Sink {
 }
 
 /// How one table is written. Overrides what the module declares.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Table {
     /// What `write` means for this table. Default: `insert`.
@@ -153,7 +159,7 @@ pub struct Table {
 }
 
 /// Meaning of the operation `write`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     #[default]
@@ -164,7 +170,7 @@ pub enum Mode {
 }
 
 /// What may happen to an existing table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evolve {
     #[default]
@@ -173,7 +179,7 @@ pub enum Evolve {
 }
 
 /// The HTTP server for health and metrics.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// `address:port`; port 0 takes any free one. Empty: no server. Default: `127.0.0.1:8686`.
@@ -206,7 +212,7 @@ impl Default for Admin {
 }
 
 /// Logs.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// A level, or filters by target such as `info,wasmill::source=debug`. Default: `info`.
@@ -240,7 +246,7 @@ impl Default for Log {
 }
 
 /// Shape of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     #[default]
@@ -249,7 +255,7 @@ pub enum LogFormat {
 }
 
 /// One flow; only what differs from the manifest.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Flow {
     /// The chain, by file stem. Default: the flow's own name.
@@ -290,7 +296,7 @@ pub enum Start {
 }
 
 /// What is promised about outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
     /// Databases effectively once; Kafka outputs and dead letters may repeat after a crash with the same `wasmill-id`.
@@ -302,7 +308,7 @@ pub enum Delivery {
 }
 
 /// Fate of what cannot be processed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnError {
     #[default]
@@ -314,7 +320,7 @@ pub enum OnError {
 }
 
 /// What a module may use.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Linear memory of an instance. Default: 64 MiB.
@@ -345,7 +351,7 @@ impl Default for Limits {
 }
 
 /// When a batch is closed at the latest. It is closed earlier whenever the one before is committed.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batch {
     /// Records. Default: 10,000.
@@ -361,7 +367,7 @@ impl Default for Batch {
 }
 
 /// A string that is never printed.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Secret(String);
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::redrive::Redriven;
+
 /// Version of both frames.
 pub const FRAME_VERSION: u32 = 1;
 /// Bytes before a record's key: offset, timestamp, three lengths and the header count.
@@ -35,9 +37,25 @@ pub struct Slice {
     frame: Bytes,
     /// Where each record begins in `frame`, and one entry for the end.
     starts: Arc<[u32]>,
+    /// Set where the one record in it was a dead letter before.
+    redriven: Option<Arc<Redriven>>,
 }
 
 impl Slice {
+    /// Marks the one record in it as one that was copied from a dead letter.
+    pub fn redriven_as(self, redriven: Redriven) -> Slice {
+        Slice { redriven: Some(Arc::new(redriven)), ..self }
+    }
+
+    pub fn redriven(&self) -> Option<&Arc<Redriven>> {
+        self.redriven.as_ref()
+    }
+
+    /// The offset by which the batch knows the record: of a redriven one that in the redrive topic, else its own.
+    pub fn position(&self, index: usize) -> i64 {
+        self.redriven.as_ref().map_or_else(|| self.offset(index), |redriven| redriven.position)
+    }
+
     /// The input frame as the guest gets it.
     pub fn frame(&self) -> &Bytes {
         &self.frame
@@ -116,7 +134,13 @@ impl Slice {
         frame[4..8].copy_from_slice(&((to - from) as u32).to_le_bytes());
         frame.extend_from_slice(&self.frame[first..last]);
         let starts = self.starts[from..=to].iter().map(|s| s - first as u32 + head as u32).collect();
-        Slice { topic: self.topic.clone(), partition: self.partition, frame: frame.into(), starts }
+        Slice {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            frame: frame.into(),
+            starts,
+            redriven: self.redriven.clone(),
+        }
     }
 }
 
@@ -191,7 +215,13 @@ impl SliceBuilder {
     pub fn build(mut self) -> Slice {
         let count = self.len() as u32;
         self.frame[4..8].copy_from_slice(&count.to_le_bytes());
-        Slice { topic: self.topic, partition: self.partition, frame: self.frame.into(), starts: self.starts.into() }
+        Slice {
+            topic: self.topic,
+            partition: self.partition,
+            frame: self.frame.into(),
+            starts: self.starts.into(),
+            redriven: None,
+        }
     }
 
     fn push_head(&mut self, offset: i64, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> usize {

@@ -39,16 +39,20 @@ pub struct Routed {
 pub fn route(slices: &Slices, outcomes: Vec<Transformed>, sinks: &[&str], stop_on_error: bool) -> Routed {
     let mut routed = Routed { sinks: sinks.iter().map(|_| Vec::new()).collect(), ..Routed::default() };
     for ((span, slice), outcome) in slices.iter().zip(outcomes) {
+        let outcome = match slice.redriven() {
+            None => outcome,
+            Some(redriven) => redriven.only_wanted(outcome),
+        };
         for (module, traps) in outcome.trapped {
             *routed.trapped.entry(module).or_default() += u64::from(traps);
         }
         routed.slow += u64::from(outcome.slow);
         for verdict in outcome.verdicts {
-            let offset = slice.offset(verdict.record as usize);
+            let offset = slice.position(verdict.record as usize);
             routed.rule(*span, offset, verdict.ruling, &verdict.module, stop_on_error);
         }
         for output in outcome.outputs {
-            let item = Item { span: *span, offset: slice.offset(output.record as usize), output };
+            let item = Item { span: *span, offset: slice.position(output.record as usize), output };
             match sinks.iter().position(|name| *name == item.output.target.sink) {
                 Some(sink) => routed.sinks[sink].push(item),
                 // The chain was checked when it was built: what is no database is the cluster.
@@ -100,15 +104,15 @@ impl Routed {
 pub fn locate(slices: &Slices, span: usize, offset: i64) -> Option<(usize, usize)> {
     let candidates = slices.iter().enumerate().filter(|(_, (owner, _))| *owner == span);
     for (at, (_, slice)) in candidates {
-        if slice.is_empty() || slice.offset(slice.len() - 1) < offset {
+        if slice.is_empty() || slice.position(slice.len() - 1) < offset {
             continue;
         }
         let (mut low, mut high) = (0, slice.len());
         while low < high {
             let middle = (low + high) / 2;
-            if slice.offset(middle) < offset { low = middle + 1 } else { high = middle }
+            if slice.position(middle) < offset { low = middle + 1 } else { high = middle }
         }
-        return (slice.offset(low) == offset).then_some((at, low));
+        return (slice.position(low) == offset).then_some((at, low));
     }
     None
 }

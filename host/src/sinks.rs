@@ -10,12 +10,14 @@ pub mod postgres;
 pub mod sql;
 pub mod sqlite;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::outcome::{Code, Output};
+use crate::redrive::{Redriven, Redrives};
 
 /// A range of one source partition that a batch covers: offsets `start..end`, where `end` is the next offset to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +58,35 @@ pub struct SinkBatch {
     pub progress: bool,
     /// A refused output rolls the whole batch back: the flow stops before it (`on_error = "stop"`).
     pub strict: bool,
+    /// Records in it that were dead letters before.
+    pub redriven: Option<Arc<Redrives>>,
 }
 
 impl SinkBatch {
     /// `flow/topic-id/partition/offset/path`: the `_id` of a document whose author gave none and the `wasmill-id` header.
     pub fn source_id(&self, item: &Item) -> String {
+        if let Some(redriven) = self.redriven_at(item) {
+            return format!("{}/{}", redriven.record_id, item.output.path);
+        }
         source_id(&self.flow, &self.spans[item.span], item.offset, &item.output.path.to_string())
+    }
+
+    fn redriven_at(&self, item: &Item) -> Option<&Redriven> {
+        self.redriven.as_ref()?.get(item.span, item.offset)
+    }
+
+    /// What the places of outputs refer to: the spans, then the partitions that redriven records come from.
+    pub fn places(&self) -> Cow<'_, [Span]> {
+        match &self.redriven {
+            None => Cow::Borrowed(&*self.spans),
+            Some(redriven) => Cow::Owned([&*self.spans, redriven.partitions()].concat()),
+        }
+    }
+
+    /// Where the record of an output stands for those who compare it with others of its partition: at its origin.
+    pub fn place(&self, item: &Item) -> (usize, i64) {
+        let origin = self.redriven.as_ref().and_then(|redriven| redriven.place(item.span, item.offset));
+        origin.map_or((item.span, item.offset), |(partition, offset)| (self.spans.len() + partition, offset))
     }
 }
 
@@ -83,18 +108,24 @@ fn partition_id(flow: &str, span: &Span) -> String {
 pub struct SourceIds {
     /// What the ids of a span begin with.
     partitions: Vec<String>,
+    redriven: Option<Arc<Redrives>>,
     id: String,
 }
 
 impl SourceIds {
     pub fn of(batch: &SinkBatch) -> Self {
         let partitions = batch.spans.iter().map(|span| partition_id(&batch.flow, span)).collect();
-        SourceIds { partitions, id: String::new() }
+        SourceIds { partitions, redriven: batch.redriven.clone(), id: String::new() }
     }
 
     /// As [`SinkBatch::source_id`].
     pub fn id(&mut self, item: &Item) -> &str {
         self.id.clear();
+        let redriven = self.redriven.as_ref().and_then(|redriven| redriven.get(item.span, item.offset));
+        if let Some(redriven) = redriven {
+            write!(self.id, "{}/{}", redriven.record_id, item.output.path).expect("a string takes everything");
+            return &self.id;
+        }
         self.id.push_str(&self.partitions[item.span]);
         write!(self.id, "/{}/{}", item.offset, item.output.path).expect("a string takes everything");
         &self.id
@@ -198,6 +229,28 @@ fn scheme(url: &str) -> &str {
     url.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
+/// What `wasmill doctor` tells of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// Product and version, and who we are there.
+    pub product: String,
+    /// What is missing for the flows.
+    pub lacks: Vec<Lack>,
+}
+
+/// Something that is missing, and how to get it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    pub found: String,
+    pub help: String,
+}
+
+impl Lack {
+    pub fn new(found: impl Into<String>, help: impl Into<String>) -> Self {
+        Lack { found: found.into(), help: help.into() }
+    }
+}
+
 /// A destination server. Kafka is not behind this trait: its writes, dead letters and offsets are one step (`kafka`).
 #[async_trait]
 pub trait Sink: Send + Sync {
@@ -213,6 +266,9 @@ pub trait Sink: Send + Sync {
     /// Answers where the server does.
     async fn ping(&self) -> Result<(), SinkError>;
 
+    /// Which server it is, and what its user lacks to write these targets. Changes nothing.
+    async fn examine(&self, targets: &[Arc<crate::manifest::TargetSpec>]) -> Result<Examined, SinkError>;
+
     /// Creates what is missing for these targets and checks what exists. Called when a flow starts or its module
     /// changes; wildcard targets are prepared at first use instead. Must be repeatable.
     async fn prepare(&self, targets: &[Arc<crate::manifest::TargetSpec>]) -> Result<(), SinkError>;
@@ -227,6 +283,10 @@ pub trait Sink: Send + Sync {
     /// and verdicts at and behind it are forgotten. Only while no host runs the flow.
     async fn reset(&self, group: &str, spans: &[Span]) -> Result<(), SinkError>;
 
-    /// Writes dead letters as rows of `table`; rows whose `id` is there already are left alone. SQL sinks only.
+    /// Writes dead letters as rows of `table`; a row whose `id` is there already is left alone, unless its record was
+    /// redriven since. SQL sinks only.
     async fn write_dead_letters(&self, table: &str, letters: &[dead_letter::DeadLetter]) -> Result<(), SinkError>;
+
+    /// The next dead letters of `table` by id, none where it does not exist or holds no id behind `after`. SQL sinks only.
+    async fn read_dead_letters(&self, table: &str, after: &str) -> Result<Vec<dead_letter::DeadLetter>, SinkError>;
 }

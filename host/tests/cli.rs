@@ -147,3 +147,56 @@ fn a_process_that_never_stops() {
     println!("was asked to stop");
     std::thread::sleep(PATIENCE);
 }
+
+#[test]
+fn explain_knows_codes_and_families_and_says_what_is_near() {
+    let dir = tempfile::tempdir().unwrap();
+    let explain = |arguments: &[&str]| wasmill(dir.path()).arg("explain").args(arguments).output().unwrap();
+    let data = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(data(&explain(&["pg-23505"])).contains("a row with the same key is there already"));
+    assert!(data(&explain(&["78"])).contains("another host runs under the same name"));
+    assert!(data(&explain(&[])).lines().count() > 50);
+    let answer: serde_json::Value = serde_json::from_slice(&explain(&["mongo-9", "--json"]).stdout).unwrap();
+    assert_eq!(answer["code"], "mongo-<code>");
+    let unknown = explain(&["rejct"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(said(&unknown).contains("did you mean reject?"), "{}", said(&unknown));
+}
+
+#[test]
+fn the_schema_is_json_on_standard_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = wasmill(dir.path()).arg("schema").output().unwrap();
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && schema["properties"]["flow"].is_object(), "{schema}");
+}
+
+#[test]
+fn doctor_names_each_fix_and_asks_nothing_of_what_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = format!(
+        "[kafka]\nbrokers = \"127.0.0.1:1\"\n[admin]\nlisten = \"{address}\"\n[sinks.lite]\nurl = \"sqlite://x.db\"\n\
+         [sinks.pg]\nurl = \"postgres://me:hunter2@127.0.0.1:1/x\"\n"
+    );
+    std::fs::write(dir.path().join("wasmill.toml"), config).unwrap();
+    std::fs::create_dir(dir.path().join("modules")).unwrap();
+    let output = wasmill(dir.path()).args(["doctor", "--json"]).output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((answer["exit"].as_i64(), output.status.code()), (Some(3), Some(3)), "{answer}");
+    let state = |what: &str| {
+        let checks = answer["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["what"] == what).unwrap_or_else(|| panic!("{what}: {answer}"));
+        if check["state"] != "ok" {
+            assert!(check["help"].as_str().is_some_and(|help| help.len() > 5), "{check}");
+        }
+        check["state"].as_str().unwrap().to_owned()
+    };
+    for (what, expected) in
+        [("port", "failed"), ("kafka", "failed"), ("sink pg", "failed"), ("sink lite", "ok"), ("file events", "ok")]
+    {
+        assert_eq!(state(what), expected, "{what}");
+    }
+    assert!(!answer.to_string().contains("hunter2"));
+}

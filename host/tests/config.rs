@@ -84,6 +84,7 @@ fn every_key_occurs_in_the_example() {
         "[flow.x]",
         "[flow.x.limits]",
         "[flow.x.batch]",
+        "[feed.x]",
     ];
     let mut keys = BTreeSet::new();
     for table in tables {

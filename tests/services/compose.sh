@@ -49,9 +49,9 @@ start_compose() {
     about "${name%db}" "$(compose_images "$name") by compose"
   done
   if want kafka; then emit "KAFKA_BROKERS=127.0.0.1:$KAFKA_PORT" KAFKA_FROM=compose; fi
-  if want postgres; then emit "POSTGRES_URL=postgres://postgres:postgres@127.0.0.1:$POSTGRES_PORT/simpsons" POSTGRES_FROM=compose; fi
+  if want postgres; then emit "POSTGRES_URL=postgres://postgres:${POSTGRES_PASSWORD:-postgres}@127.0.0.1:$POSTGRES_PORT/simpsons" POSTGRES_FROM=compose; fi
   if want mongo; then
-    local url="mongodb://127.0.0.1:$MONGODB_PORT/?directConnection=true"
+    local url="mongodb://root:${MONGODB_ROOT_PASSWORD:-root}@127.0.0.1:$MONGODB_PORT/?directConnection=true&authSource=admin"
     emit "MONGODB_URL=$url" MONGODB_FROM=compose MONGODB_KIND=mongod "MONGODB_VOLUME_URL=$url"
   fi
 }

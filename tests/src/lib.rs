@@ -13,6 +13,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod samples;
 pub mod services;
+pub mod stub;
 pub mod wait;
 
 pub use case::Case;

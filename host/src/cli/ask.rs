@@ -66,6 +66,11 @@ impl Ask {
         Ok(Ask { address, token })
     }
 
+    /// For what needs no token.
+    pub(super) fn at(listen: &str) -> Ask {
+        Ask { address: reachable(listen), token: None }
+    }
+
     pub(super) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
@@ -184,7 +189,12 @@ fn address_of(admin: &Admin) -> Result<String, Failure> {
     if listen.ends_with(":0") {
         return Err(Failure::config("admin.listen has port 0; name the host's address with --admin ADDR"));
     }
-    Ok(listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:"))
+    Ok(reachable(&listen))
+}
+
+/// An address of all interfaces as one that can be called.
+fn reachable(listen: &str) -> String {
+    listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
 }
 
 fn is_local(host: &str) -> bool {

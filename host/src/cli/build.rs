@@ -2,7 +2,7 @@
 //! are ours and given on cargo's command line, so a transform's Cargo.toml needs none. The compiler's words are its own.
 
 mod cargo;
-mod toolchain;
+pub(super) mod toolchain;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! `wasmill check`: what a start would trip over, one line each, with what to do. Writes nothing anywhere: topics and
 //! tables are only looked at.
 
-mod offline;
-mod online;
+pub(super) mod offline;
+pub(super) mod online;
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,10 +12,11 @@ use serde_json::json;
 use super::{Failure, out, tokio_runtime};
 use crate::config::Config;
 use crate::config::load::file_to_read;
+use crate::config::report::Report;
 use crate::flow::plan::Plan;
 
 /// Longest wait for a sink's answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args, Debug)]
 pub(super) struct CheckArgs {
@@ -34,7 +35,7 @@ pub(super) fn plans(config: &Config) -> Result<Vec<Plan>, Failure> {
 
 /// One line of the result.
 #[derive(Debug)]
-struct Line {
+pub(super) struct Line {
     /// 0 fine, 1 worth knowing; otherwise the exit code that it asks for.
     code: u8,
     what: String,
@@ -46,24 +47,31 @@ struct Line {
 
 /// The lines so far.
 #[derive(Debug, Default)]
-struct Lines(Vec<Line>);
+pub(super) struct Lines(Vec<Line>);
 
 impl Lines {
-    fn fine(&mut self, what: impl Into<String>, found: impl Into<String>) {
+    pub(super) fn fine(&mut self, what: impl Into<String>, found: impl Into<String>) {
         self.add(0, what, found, "");
     }
 
     /// Nothing to stop for.
-    fn note(&mut self, what: impl Into<String>, found: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn note(&mut self, what: impl Into<String>, found: impl Into<String>, help: impl Into<String>) {
         self.add(1, what, found, help);
     }
 
-    fn config(&mut self, what: impl Into<String>, wrong: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn config(&mut self, what: impl Into<String>, wrong: impl Into<String>, help: impl Into<String>) {
         self.add(2, what, wrong, help);
     }
 
-    fn environment(&mut self, what: impl Into<String>, wrong: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn environment(&mut self, what: impl Into<String>, wrong: impl Into<String>, help: impl Into<String>) {
         self.add(3, what, wrong, help);
+    }
+
+    /// What is wrong in a configuration that does not load.
+    pub(super) fn problems(&mut self, report: &Report) {
+        for problem in &report.problems {
+            self.config(&problem.key, &problem.message, problem.help.clone().unwrap_or_default());
+        }
     }
 
     fn add(&mut self, code: u8, what: impl Into<String>, found: impl Into<String>, help: impl Into<String>) {
@@ -81,9 +89,7 @@ pub(super) fn run(args: &CheckArgs, file: Option<&Path>) -> Result<(), Failure> 
         Ok(config) => config,
         Err(report) if args.json => {
             let mut lines = Lines::default();
-            for problem in &report.problems {
-                lines.config(&problem.key, &problem.message, problem.help.clone().unwrap_or_default());
-            }
+            lines.problems(&report);
             return finish(&lines, true);
         }
         Err(report) => return Err(report.into()),
@@ -99,7 +105,8 @@ pub(super) fn run(args: &CheckArgs, file: Option<&Path>) -> Result<(), Failure> 
     finish(&lines, args.json)
 }
 
-fn finish(lines: &Lines, as_json: bool) -> Result<(), Failure> {
+/// Prints the lines; an error carries the exit code.
+pub(super) fn finish(lines: &Lines, as_json: bool) -> Result<(), Failure> {
     let code = lines.code();
     if as_json {
         let checks = lines.0.iter().map(|line| {

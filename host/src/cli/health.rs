@@ -38,6 +38,14 @@ pub(super) fn run(args: &HealthArgs, file: Option<&Path>) -> Result<(), Failure>
     Err(Failure::runtime(""))
 }
 
+/// Whether a host of wasmill listens there, ready or not.
+pub(super) fn answers(address: &str) -> bool {
+    let answer = Ask::at(address).request("GET", "/health/ready").ok();
+    answer
+        .and_then(|answer| serde_json::from_str::<Value>(&answer.body).ok())
+        .is_some_and(|body| body["ready"].is_boolean())
+}
+
 fn reasons(answer: &Value) -> String {
     let mut lines = vec!["not ready".to_owned()];
     if answer["draining"] == true {

@@ -53,7 +53,12 @@ pub(super) fn say(text: &str) {
 
 /// A line of data. A reader that has closed the pipe has seen enough.
 pub(super) fn data(text: &str) {
-    writeln!(std::io::stdout(), "{text}").ok();
+    is_read(text);
+}
+
+/// A line of data for as long as somebody reads: `false` where the pipe is closed.
+pub(super) fn is_read(text: &str) -> bool {
+    writeln!(std::io::stdout(), "{text}").is_ok()
 }
 
 /// Why the program ends. Reports of the configuration bring their own beginning.

@@ -6,6 +6,7 @@ use super::{Failure, out, tokio_runtime};
 use crate::board::Board;
 use crate::config::Config;
 use crate::config::load::file_to_read;
+use crate::feed::hosted::Hosted;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
@@ -31,8 +32,16 @@ pub(super) fn run(args: &RunArgs, file: Option<&Path>) -> Result<(), Failure> {
         None => tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting from environment variables"),
     }
     let server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
-    let settings = Settings { config, once: args.once, board, shutdown, tokio: tokio.handle().clone() };
+    // With --once nothing new is wanted.
+    let feeds = match args.once {
+        true => None,
+        false => Some(Hosted::start(&config, &board.health, &shutdown).map_err(Failure::environment)?),
+    };
+    let settings =
+        Settings { config, once: args.once, board, shutdown: shutdown.clone(), tokio: tokio.handle().clone() };
     let result = supervisor::run(settings);
+    shutdown.request();
+    feeds.into_iter().for_each(Hosted::join);
     drop(server);
     // Nothing that still runs there is worth waiting for: everything to be kept is committed.
     tokio.shutdown_background();

@@ -127,6 +127,12 @@ impl Sink {
     pub fn at(url: impl Into<String>) -> Sink {
         Sink { url: Secret::new(url), max_rows_per_second: None, tables: Default::default() }
     }
+
+    /// Whether its URL is one of Postgres.
+    pub fn is_postgres(&self) -> bool {
+        let url = self.url.expose();
+        url.starts_with("postgres://") || url.starts_with("postgresql://")
+    }
 }
 
 /// The file that [`Config::load`] reads; `None` where the environment decides.

@@ -77,8 +77,8 @@ const CONSUMER_FIXED: &[(&str, &str)] = &[
 
 /// Settings of every producer that users may change.
 const PRODUCER_DEFAULTS: &[(&str, &str)] = &[
-    // A batch is handed over in one go and then waited for: lingering only adds to each commit.
-    ("linger.ms", "1"),
+    // While a batch is handed over the client gathers records into larger requests; the flush at its end ends the wait.
+    ("linger.ms", "5"),
     // Bounds a stage of a batch; cut to less than the transaction's time where that is shorter.
     ("delivery.timeout.ms", "12000"),
     ("transaction.timeout.ms", "15000"),

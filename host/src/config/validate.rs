@@ -1,5 +1,6 @@
 //! What serde cannot check: names, ranges and how parts fit together. Pure: nothing is opened or connected to.
 
+mod feed;
 mod flow;
 mod sink;
 
@@ -57,6 +58,7 @@ pub(super) fn check(config: &Config, whole: bool) -> Vec<Finding> {
     admin(&config.admin, &mut findings);
     log(&config.log, &mut findings);
     flow::check(config, whole, &mut findings);
+    feed::check(config, whole, &mut findings);
     findings
 }
 

@@ -21,19 +21,27 @@ fn dead_letter(flow: &str, spans: &[Span], slices: &Slices, verdict: &StoredVerd
     let (slice, record) = locate(slices, verdict.span, verdict.offset)?;
     let slice = &slices[slice].1;
     let (count, encoded) = slice.encoded_headers(record);
+    let redriven = slice.redriven();
+    let id = match redriven {
+        None => source_id(flow, span, verdict.offset, &verdict.path),
+        Some(redriven) => redriven.letter_id(&verdict.path),
+    };
+    // What is written the next time stays what was refused the first time.
+    let wanted = redriven.and_then(|redriven| redriven.wanted.as_ref()).filter(|_| verdict.sink.is_empty());
     Some(DeadLetter {
-        id: source_id(flow, span, verdict.offset, &verdict.path),
+        id,
         flow: flow.to_owned(),
-        topic: span.topic.to_string(),
-        partition: span.partition,
-        offset: verdict.offset,
+        topic: slice.topic.to_string(),
+        partition: slice.partition,
+        offset: slice.offset(record),
         timestamp: slice.timestamp(record),
         stage: verdict.stage.clone(),
         code: verdict.code.clone(),
         message: shortened(&verdict.message),
         module: verdict.module.clone(),
-        sink: verdict.sink.clone(),
-        target: verdict.target.clone(),
+        sink: wanted.map_or_else(|| verdict.sink.clone(), |wanted| wanted.sink.clone()),
+        target: wanted.map_or_else(|| verdict.target.clone(), |wanted| wanted.target.clone()),
+        redriven: redriven.map_or(0, |redriven| redriven.times),
         key: slice.key(record),
         value: slice.value(record),
         headers: Headers { count, encoded },

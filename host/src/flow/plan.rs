@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::DeadLetters;
 use crate::config::{Config, Delivery, Flow, OnError, Start};
 use crate::manifest::TargetSpec;
+use crate::redrive;
 use crate::router::KAFKA;
 use crate::runtime::{Chain, Module, Step};
 use crate::sinks;
@@ -131,6 +132,10 @@ pub fn check_topics(flow: &str, topics: &[String]) -> Result<(), Refusal> {
         } else if topic.ends_with(".dlq") || topic.starts_with("__") || topic.is_empty() {
             return forbid(format!(
                 "flow {flow} must not read topic `{topic}`: dead-letter topics and Kafka's own topics are no sources"
+            ));
+        } else if topic.ends_with(redrive::SUFFIX) {
+            return forbid(format!(
+                "flow {flow} must not name topic `{topic}`: it reads the redriven records of its own group by itself"
             ));
         }
     }

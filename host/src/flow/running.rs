@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use tracing::{info, warn};
 
 use super::breaker::Breaker;
@@ -17,6 +17,7 @@ use crate::board::{Board, FlowBoard};
 use crate::config::{Config, Delivery};
 use crate::health::{Beat, Health};
 use crate::metrics::{ByFlow, ByPartition, Metrics};
+use crate::redrive;
 use crate::router::KAFKA;
 use crate::runtime::Pool;
 use crate::sinks::kafka::{KafkaSink, Settings};
@@ -259,11 +260,12 @@ impl Parts {
         if !self.prepare(&beat) {
             return End::Stopped;
         }
-        let names: Vec<&str> = self.plan.topics.iter().map(String::as_str).collect();
-        if let Err(cause) = self.shared.consumer.subscribe(&names) {
-            return End::Halted(format!("could not subscribe to {}: {cause}", names.join(", ")));
+        // The look-out subscribes to redriven records as well, but with `--once` all may be over before.
+        let redriven = self.process.once && watch::is_redriven(&self.shared);
+        if let Err(words) = watch::subscribe(&self.shared, &self.plan.topics, redriven) {
+            return End::Halted(words);
         }
-        let watched = watch::start(&self.shared, &self.plan.topics, self.stop.clone());
+        let watched = watch::start(&self.shared, &self.plan.topics, redriven, self.stop.clone());
         let (sealed_tx, sealed) = crossbeam_channel::unbounded();
         let (requests_tx, requests) = crossbeam_channel::unbounded();
         let writer = Writer {
@@ -340,6 +342,7 @@ impl Parts {
     ) -> Reader {
         let resolver = Resolver {
             flow: self.plan.name.clone(),
+            redrive: redrive::topic(&self.plan.group).into(),
             consumer: self.shared.consumer.clone(),
             lanes: Arc::new(StoredLanes(self.shared.clone())),
             start: self.plan.start.clone(),
@@ -358,6 +361,7 @@ impl Parts {
         };
         Reader {
             flow: self.plan.name.clone(),
+            redrive: redrive::topic(&self.plan.group).into(),
             consumer: self.shared.consumer.clone(),
             ownership: self.shared.ownership.clone(),
             rebalances: self.rebalances.clone(),
@@ -450,7 +454,9 @@ fn consumer(
     let mut settings = crate::config::properties::consumer(&process.config.kafka);
     settings.set("group.id", &*plan.group);
     settings.set("enable.partition.eof", if process.once { "true" } else { "false" });
-    settings.set("topic.blacklist", format!("^__.*,.*\\.dlq$,{}", written_topics(plan)));
+    let by_pattern = plan.topics.iter().any(|topic| topic.starts_with('^'));
+    let foreign = if by_pattern { redrive::foreign_topics(&plan.group) + "," } else { String::new() };
+    settings.set("topic.blacklist", format!("^__.*,.*\\.dlq$,{foreign}{}", written_topics(plan)));
     let share = (16_384 / process.flows.max(1)).max(1_024);
     settings.set("queued.max.messages.kbytes", share.to_string());
     if process.named {

@@ -40,7 +40,11 @@ pub(super) fn show(shared: &Shared, batch: &Batch, tally: &Tally) {
 fn observe_latency(shared: &Shared, batch: &Batch) -> Option<Duration> {
     let histogram = shared.metrics.end_to_end_seconds.get_or_create_owned(&shared.by_flow());
     let now = now();
-    let first = batch.slices.iter().filter(|(_, slice)| !slice.is_empty()).map(|(_, slice)| slice.timestamp(0));
+    let first = batch
+        .slices
+        .iter()
+        .filter(|(_, slice)| !slice.is_empty() && slice.redriven().is_none())
+        .map(|(_, slice)| slice.timestamp(0));
     let ages = first.filter(|at| *at >= 0).map(|at| Duration::from_millis(now.saturating_sub(at).max(0) as u64));
     ages.inspect(|age| histogram.observe(age.as_secs_f64())).max()
 }
@@ -53,14 +57,19 @@ fn letters_of(shared: &Shared, batch: &Batch, verdicts: &[StoredVerdict]) -> Vec
         let record = locate(&batch.slices, verdict.span, verdict.offset);
         let record = record.map(|(slice, index)| (&batch.slices[slice].1, index));
         let span = &batch.spans[verdict.span].span;
+        // Of a redriven record the place where it was at first.
+        let (topic, partition, offset) = match record {
+            Some((slice, index)) => (slice.topic.to_string(), slice.partition, slice.offset(index)),
+            None => (span.topic.to_string(), span.partition, verdict.offset),
+        };
         Letter {
             at: now(),
             flow: shared.name.to_string(),
             code: verdict.code.to_string(),
             message: verdict.message.clone(),
-            topic: span.topic.to_string(),
-            partition: span.partition,
-            offset: verdict.offset,
+            topic,
+            partition,
+            offset,
             stage: verdict.stage.clone(),
             module: verdict.module.clone(),
             sink: verdict.sink.clone(),
@@ -155,21 +164,21 @@ impl tap::Batch for Seen<'_> {
         let at = self.firsts.partition_point(|first| *first <= number) - 1;
         let (span, slice) = &self.batch.slices[at];
         let index = number - self.firsts[at];
-        let offset = slice.offset(index);
+        let position = slice.position(index);
         let (count, encoded) = slice.encoded_headers(index);
         let headers = decode_headers(count, &encoded).unwrap_or_default();
         let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
-        let own = self.verdicts.get(&(*span, offset)).into_iter().flatten();
+        let own = self.verdicts.get(&(*span, position)).into_iter().flatten();
         Tapped {
             flow: self.shared.name.to_string(),
             topic: slice.topic.to_string(),
             partition: slice.partition,
-            offset,
+            offset: slice.offset(index),
             timestamp: slice.timestamp(index),
             key: tap::shown(slice.key(index).as_deref()),
             value: tap::shown(slice.value(index).as_deref()),
             headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.map(text))).collect(),
-            outputs: self.outputs(*span, offset),
+            outputs: self.outputs(*span, position),
             dead: own.map(|own| verdict(own)).collect(),
         }
     }

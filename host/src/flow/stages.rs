@@ -18,6 +18,7 @@ use crate::commit::{Decisions, Event, Stage, epochs, event_of, lanes};
 use crate::config::{Delivery, OnError};
 use crate::failpoint;
 use crate::record::Slice;
+use crate::redrive::{self, Redrives};
 use crate::router::{KAFKA, Routed};
 use crate::sinks::dead_letter::DeadLetter;
 use crate::sinks::kafka::{Destinations, Publish, PublishError, TransactionCommit};
@@ -43,6 +44,7 @@ impl Batch {
     pub fn new(shared: &Shared, sealed: Sealed, spans: Vec<SealedSpan>, routed: Routed) -> Self {
         let plain: Arc<[Span]> = spans.iter().map(|sealed| sealed.span.clone()).collect();
         let progress = shared.delivery != Delivery::AtLeastOnce;
+        let redriven = Redrives::of(&sealed.slices);
         let batch = |items: Vec<Item>, journal: bool| SinkBatch {
             flow: shared.name.clone(),
             group: shared.group.clone(),
@@ -52,6 +54,7 @@ impl Batch {
             journal,
             progress,
             strict: shared.on_error == OnError::Stop,
+            redriven: redriven.clone(),
         };
         let journal = shared.sinks.iter().position(|sink| sink.is_sql());
         let last = sealed.chain.steps.last();
@@ -77,15 +80,22 @@ impl Batch {
         let plain: Arc<[Span]> = self.spans.iter().map(|sealed| sealed.span.clone()).collect();
         self.slices.retain_mut(|(span, _)| epochs::renumber(span, &numbers));
         self.decisions.begin_again(&numbers);
+        let redriven = Redrives::of(&self.slices);
         for batch in self.sinks.iter_mut().chain([&mut self.kafka]) {
             batch.items.retain_mut(|item| epochs::renumber(&mut item.span, &numbers));
             batch.spans = plain.clone();
+            batch.redriven = redriven.clone();
         }
     }
 
     /// What went to each sink, and last to Kafka.
     pub fn items(&self) -> impl Iterator<Item = &[Item]> {
         self.sinks.iter().chain([&self.kafka]).map(|batch| batch.items.as_slice())
+    }
+
+    /// Whether records are in it that were dead letters before.
+    pub fn is_redriven(&self) -> bool {
+        self.kafka.redriven.is_some()
     }
 
     fn plain_spans(&self) -> &[Span] {
@@ -204,9 +214,8 @@ impl Stages {
             refuse_outputs(shared, batch, &refused)?;
             return Ok(Event::Refused);
         }
-        let letters: Vec<(String, DeadLetter)> = letters(shared, batch)
+        let letters: Vec<(String, DeadLetter)> = letters(shared, batch, &unpublished(batch))
             .into_iter()
-            .filter(|letter| letter_is_new(letter, batch))
             .filter_map(|letter| Some((shared.dead_letters.topic(&letter.topic)?, letter)))
             .collect();
         let transactional = batch.group.is_some() && shared.delivery == Delivery::Transactional;
@@ -265,7 +274,9 @@ impl Stages {
     ) -> Result<(), Event> {
         let mut wanted: BTreeSet<(String, usize)> =
             destinations.wanted().map(|(topic, span)| (topic.to_owned(), span)).collect();
-        let source = |letter: &DeadLetter| batch.spans.iter().position(|s| *s.span.topic == *letter.topic);
+        let redrive = redrive::topic(&shared.group);
+        let reads = |topic: &str| batch.spans.iter().position(|sealed| *sealed.span.topic == *topic);
+        let source = |letter: &DeadLetter| reads(&letter.topic).or_else(|| reads(&redrive));
         wanted.extend(letters.iter().filter_map(|(topic, letter)| Some((topic.clone(), source(letter)?))));
         let mut topics = Vec::with_capacity(wanted.len());
         for (topic, span) in wanted {
@@ -292,7 +303,7 @@ impl Stages {
 
     fn dead_table(&mut self, shared: &Shared, batch: &Batch) -> Event {
         let DeadLetters::Table(table) = &shared.dead_letters else { return Event::Done };
-        let letters = letters(shared, batch);
+        let letters = letters(shared, batch, batch.decisions.all());
         let Some(sink) = shared.sinks.iter().find(|sink| sink.is_sql()).filter(|_| !letters.is_empty()) else {
             return Event::Done;
         };
@@ -394,18 +405,18 @@ fn note_committed(shared: &Shared, batch: &Batch) {
     }
 }
 
-/// The dead letters of a batch, if the flow writes any.
-fn letters(shared: &Shared, batch: &Batch) -> Vec<DeadLetter> {
+/// The dead letters for verdicts of a batch, if the flow writes any.
+fn letters(shared: &Shared, batch: &Batch, verdicts: &[StoredVerdict]) -> Vec<DeadLetter> {
     match shared.on_error {
-        OnError::DeadLetter => dead_letters(&shared.name, batch.plain_spans(), &batch.slices, batch.decisions.all()),
+        OnError::DeadLetter => dead_letters(&shared.name, batch.plain_spans(), &batch.slices, verdicts),
         OnError::Skip | OnError::Stop => Vec::new(),
     }
 }
 
-/// Whether Kafka does not have this dead letter yet.
-fn letter_is_new(letter: &DeadLetter, batch: &Batch) -> bool {
-    let span = |s: &&SealedSpan| *s.span.topic == *letter.topic && s.span.partition == letter.partition;
-    batch.spans.iter().find(span).is_none_or(|sealed| lanes::is_due(letter.offset, sealed.kafka_lane))
+/// The verdicts of which Kafka does not have the dead letter yet.
+fn unpublished(batch: &Batch) -> Vec<StoredVerdict> {
+    let is_new = |v: &&StoredVerdict| lanes::is_due(v.offset, batch.spans[v.span].kafka_lane);
+    batch.decisions.all().iter().filter(is_new).cloned().collect()
 }
 
 fn refusals(sink: &str, module: &str, batch: &SinkBatch, refused: &[Refusal]) -> Vec<StoredVerdict> {

@@ -97,7 +97,10 @@ impl Writer {
         routed.cut_at_stops(&mut cut);
         spans.iter_mut().zip(cut).for_each(|(sealed, span)| sealed.span = span);
         let tally = Tally::of(&routed, records);
-        if let Some(reason) = self.breaker.judge(&sealed.chain.digest, tally.records, &routed.verdicts) {
+        // Whoever redrives letters knows that they may die again.
+        let is_redriven = sealed.slices.iter().any(|(_, slice)| slice.redriven().is_some());
+        if !is_redriven && let Some(reason) = self.breaker.judge(&sealed.chain.digest, tally.records, &routed.verdicts)
+        {
             return Outcome::Stop(reason);
         }
         let mut batch = Batch::new(&self.shared, sealed, spans, routed);
@@ -279,7 +282,9 @@ impl Writer {
         for (reason, count) in &tally.filtered {
             shared.filtered(reason).inc_by(*count);
         }
-        self.breaker.add_refused(batch.decisions.all());
+        if !batch.is_redriven() {
+            self.breaker.add_refused(batch.decisions.all());
+        }
         for verdict in batch.decisions.all() {
             match shared.on_error {
                 OnError::Skip => shared.filtered(verdict.code.as_str()).inc(),
@@ -374,11 +379,11 @@ fn late_reason(sealed: &Sealed, index: usize, outcome: &Transformed) -> Option<S
     let (span, slice) = &sealed.slices[index];
     let SealedSpan { span, passed, .. } = &sealed.spans[*span];
     let is_late = |verdict: &&Verdict| {
-        let offset = slice.offset(verdict.record as usize);
+        let offset = slice.position(verdict.record as usize);
         matches!(verdict.ruling, Ruling::Dead { .. }) && decisions::is_late(offset, *passed)
     };
     let verdict = outcome.verdicts.iter().find(is_late)?;
-    let offset = slice.offset(verdict.record as usize);
+    let offset = slice.position(verdict.record as usize);
     let Span { topic, partition, .. } = span;
     Some(format!("module {} rejects {topic}/{partition}/{offset}, which a sink has passed", verdict.module))
 }

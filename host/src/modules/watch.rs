@@ -45,6 +45,12 @@ impl Watch {
     }
 }
 
+/// Watches a folder for a moment, to see whether the system allows it.
+pub fn rehearse(dir: &Path) -> Result<(), String> {
+    let watching = notify::recommended_watcher(|_| {}).and_then(|mut w| w.watch(dir, RecursiveMode::NonRecursive));
+    watching.map_err(|cause| cause.to_string())
+}
+
 /// Hints that something in a folder, or anywhere below some of its folders, has changed: for commands that look at sources.
 pub struct Tree {
     hints: Receiver<()>,

@@ -34,6 +34,31 @@ pub fn user_dir() -> Option<PathBuf> {
     Some(base.join("wasmill"))
 }
 
+/// Whether a directory can hold compiled modules.
+#[derive(Debug)]
+pub enum Usable {
+    Yes,
+    /// Others could write to it.
+    Shared,
+    /// Why not.
+    No(String),
+}
+
+/// Looks whether a directory, which is created where it is missing, can be used.
+pub fn look(dir: &Path) -> Usable {
+    if let Err(cause) = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir) {
+        return Usable::No(cause.to_string());
+    }
+    match is_ours(dir) {
+        Ok(false) => Usable::Shared,
+        Err(cause) => Usable::No(cause.to_string()),
+        Ok(true) => match tempfile::tempfile_in(dir) {
+            Ok(_) => Usable::Yes,
+            Err(cause) => Usable::No(cause.to_string()),
+        },
+    }
+}
+
 /// The user's own cache, where there is one and it can be used.
 fn user_cache() -> Option<PathBuf> {
     let dir = user_dir()?.join("modules");

@@ -1,7 +1,7 @@
 //! Base64 with the standard alphabet, for samples that are no text. Padding may be left out; nothing else is forgiven.
 
 /// The bytes; `None` where the text is not base64.
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     if text.len() - digits.len() > 2 || digits.len() % 4 == 1 {
         return None;

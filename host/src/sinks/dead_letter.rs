@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::outcome::{Code, Headers};
-use crate::record::decode_headers;
+use crate::record::{Header, decode_headers, put_header};
 
 /// Names of the headers that tell about the refusal.
 pub const HEADER_NAMES: [&str; 12] = [
@@ -31,6 +31,9 @@ pub const TRUNCATED: &str = "wasmill-truncated";
 pub const KEY_TRUNCATED: &str = "wasmill-key-truncated";
 /// The number of original headers that had to be left out.
 pub const HEADERS_DROPPED: &str = "wasmill-headers-dropped";
+
+/// How often the record has been redriven; absent where it has not.
+pub const REDRIVEN: &str = "wasmill-redriven";
 
 /// Bytes that the marks of a cut letter take at most.
 const MARKS: usize = 400;
@@ -57,6 +60,8 @@ pub struct DeadLetter {
     /// The sink and target that refused; empty where the whole record is dead.
     pub sink: String,
     pub target: String,
+    /// How often the record had been redriven when it was refused.
+    pub redriven: u32,
     /// The original record, untouched.
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
@@ -118,7 +123,12 @@ impl DeadLetter {
             text(&self.sink),
             text(&self.target),
         ];
-        HEADER_NAMES.iter().zip(values).map(|(name, value)| (Cow::Borrowed(*name), Some(value))).collect()
+        let mut headers: Vec<LetterHeader<'_>> =
+            HEADER_NAMES.iter().zip(values).map(|(name, value)| (Cow::Borrowed(*name), Some(value))).collect();
+        if self.redriven > 0 {
+            headers.push((Cow::Borrowed(REDRIVEN), Some(self.redriven.to_string().into_bytes().into())));
+        }
+        headers
     }
 
     fn original_headers(&self) -> Vec<LetterHeader<'_>> {
@@ -128,9 +138,88 @@ impl DeadLetter {
     }
 }
 
+/// What the headers of a letter say.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'a> {
+    pub id: Option<&'a str>,
+    pub flow: Option<&'a str>,
+    pub topic: Option<&'a str>,
+    pub partition: Option<i32>,
+    pub offset: Option<i64>,
+    pub timestamp: Option<i64>,
+    pub stage: Option<&'a str>,
+    pub code: Option<&'a str>,
+    pub message: Option<&'a str>,
+    pub module: Option<&'a str>,
+    pub sink: Option<&'a str>,
+    pub target: Option<&'a str>,
+    pub redriven: u32,
+    /// Something of the original had to be left out.
+    pub cut: bool,
+}
+
+impl<'a> Told<'a> {
+    /// Reads the headers that are ours; of two with one name the last one counts.
+    pub fn of(headers: &[Header<'a>]) -> Self {
+        let mut told = Told::default();
+        for (name, value) in headers {
+            let text = value.and_then(|value| std::str::from_utf8(value).ok());
+            match *name {
+                "wasmill-id" => told.id = text,
+                "wasmill-flow" => told.flow = text,
+                "wasmill-topic" => told.topic = text,
+                "wasmill-partition" => told.partition = text.and_then(|text| text.parse().ok()),
+                "wasmill-offset" => told.offset = text.and_then(|text| text.parse().ok()),
+                "wasmill-timestamp" => told.timestamp = text.and_then(|text| text.parse().ok()),
+                "wasmill-stage" => told.stage = text,
+                "wasmill-code" => told.code = text,
+                "wasmill-message" => told.message = text,
+                "wasmill-module" => told.module = text,
+                "wasmill-sink" => told.sink = text,
+                "wasmill-target" => told.target = text,
+                REDRIVEN => told.redriven = text.and_then(|text| text.parse().ok()).unwrap_or(0),
+                TRUNCATED | KEY_TRUNCATED | HEADERS_DROPPED => told.cut = true,
+                _ => {}
+            }
+        }
+        told
+    }
+}
+
+impl DeadLetter {
+    /// A letter as it was read from a topic; `None` where the record is none.
+    pub fn parse(told: &Told<'_>, key: Option<Bytes>, value: Option<Bytes>, headers: &[Header<'_>]) -> Option<Self> {
+        let mut encoded = Vec::new();
+        let mut count = 0;
+        for (name, value) in headers.iter().filter(|(name, _)| !is_ours(name)) {
+            put_header(&mut encoded, name, *value);
+            count += 1;
+        }
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        Some(DeadLetter {
+            id: text(told.id)?,
+            flow: text(told.flow)?,
+            topic: text(told.topic)?,
+            partition: told.partition?,
+            offset: told.offset?,
+            timestamp: told.timestamp?,
+            stage: text(told.stage)?,
+            code: Code::from_stored(text(told.code)?),
+            message: text(told.message).unwrap_or_default(),
+            module: text(told.module).unwrap_or_default(),
+            sink: text(told.sink).unwrap_or_default(),
+            target: text(told.target).unwrap_or_default(),
+            redriven: told.redriven,
+            key,
+            value,
+            headers: Headers { count, encoded: encoded.into() },
+        })
+    }
+}
+
 /// Whether a header tells about a refusal.
-fn is_ours(name: &str) -> bool {
-    HEADER_NAMES.contains(&name) || [TRUNCATED, KEY_TRUNCATED, HEADERS_DROPPED].contains(&name)
+pub fn is_ours(name: &str) -> bool {
+    HEADER_NAMES.contains(&name) || [TRUNCATED, KEY_TRUNCATED, HEADERS_DROPPED, REDRIVEN].contains(&name)
 }
 
 fn bytes_of(headers: &[LetterHeader<'_>]) -> usize {
@@ -156,7 +245,6 @@ fn cut<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::put_header;
     use proptest::prelude::*;
 
     fn letter(key: Option<Vec<u8>>, value: Option<Vec<u8>>, headers: &[(&str, Option<&[u8]>)]) -> DeadLetter {
@@ -175,6 +263,7 @@ mod tests {
             module: "m".into(),
             sink: String::new(),
             target: String::new(),
+            redriven: 0,
             key: key.map(Bytes::from),
             value: value.map(Bytes::from),
             headers: Headers { count: headers.len() as u32, encoded: encoded.into() },

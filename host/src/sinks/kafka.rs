@@ -6,6 +6,8 @@ mod attempt;
 mod destinations;
 mod message;
 mod producer;
+mod queue;
+pub mod redrive;
 mod topics;
 mod transaction;
 
@@ -22,6 +24,7 @@ use self::attempt::{Attempt, State};
 pub use self::destinations::Destinations;
 use self::message::Message;
 use self::producer::Producer;
+pub use self::topics::rehearse as rehearse_topic;
 use super::dead_letter::DeadLetter;
 use super::{Item, Refusal, SinkBatch, SourceIds};
 use crate::config::properties;

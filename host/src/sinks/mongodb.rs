@@ -6,6 +6,7 @@ mod bson;
 mod command;
 mod document;
 mod errors;
+mod examine;
 mod guard;
 mod isolate;
 mod json;
@@ -24,7 +25,7 @@ use self::server::{CallError, Server};
 use self::write::Write;
 use super::dead_letter::DeadLetter;
 use super::limiter::Limiter;
-use super::{Lane, Sink, SinkBatch, SinkError, Span, Written};
+use super::{Examined, Lane, Sink, SinkBatch, SinkError, Span, Written};
 use crate::config::Table;
 use crate::manifest::TargetSpec;
 
@@ -77,6 +78,13 @@ impl Sink for MongoDb {
         answer.map(drop).map_err(|error| self.server.error("reach the server", &error))
     }
 
+    async fn examine(&self, targets: &[Arc<TargetSpec>]) -> Result<Examined, SinkError> {
+        let collections: Vec<Namespace> =
+            targets.iter().filter(|t| t.prefix().is_none()).filter_map(|t| Namespace::parse(&t.name)).collect();
+        let examined = examine::examine(&self.server, &collections).await;
+        examined.map_err(|error| self.server.error("examine the server", &error))
+    }
+
     async fn prepare(&self, targets: &[Arc<TargetSpec>]) -> Result<(), SinkError> {
         if targets.is_empty() {
             return Ok(());
@@ -117,6 +125,10 @@ impl Sink for MongoDb {
             "sink {}: dead letters go to a topic or to the table of an SQL sink, not to {table} here",
             self.name
         )))
+    }
+
+    async fn read_dead_letters(&self, _: &str, _: &str) -> Result<Vec<DeadLetter>, SinkError> {
+        Ok(Vec::new())
     }
 }
 

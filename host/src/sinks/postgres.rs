@@ -6,6 +6,7 @@ mod catalogue;
 mod connection;
 mod dead_letters;
 mod errors;
+mod examine;
 mod progress;
 mod statements;
 mod write;
@@ -25,7 +26,7 @@ use super::limiter::Limiter;
 use super::sql::names::TableName;
 use super::sql::plan::Destinations;
 use super::sql::table::{Declared, Table};
-use super::{Lane, Sink, SinkBatch, SinkError, Span, Written};
+use super::{Examined, Lane, Sink, SinkBatch, SinkError, Span, Written};
 use crate::config::Table as Settings;
 use crate::manifest::{TableSpec, TargetSpec};
 
@@ -90,6 +91,15 @@ impl Sink for Postgres {
         Ok(())
     }
 
+    async fn examine(&self, targets: &[Arc<TargetSpec>]) -> Result<Examined, SinkError> {
+        let tables: Vec<TableName> = targets.iter().filter_map(|target| usable(&target.name).ok()).collect();
+        let mut session = self.session().await?;
+        let examined = examine::examine(&mut session, &tables).await;
+        let examined = examined.map_err(|e| e.sink_error(&self.doing("be examined")))?;
+        self.connections.put(session);
+        Ok(examined)
+    }
+
     async fn prepare(&self, targets: &[Arc<TargetSpec>]) -> Result<(), SinkError> {
         let own: Vec<_> = targets.iter().filter(|t| t.sink == self.name && t.prefix().is_none()).collect();
         if own.is_empty() {
@@ -137,6 +147,15 @@ impl Sink for Postgres {
         dead_letters::write(&mut session, &name, letters).await.map_err(doing)?;
         self.connections.put(session);
         Ok(())
+    }
+
+    async fn read_dead_letters(&self, table: &str, after: &str) -> Result<Vec<DeadLetter>, SinkError> {
+        let name = usable(table).map_err(SinkError::operator)?;
+        let doing = |e: errors::Failure| e.sink_error(&self.doing(&format!("read dead letters of table {name}")));
+        let mut session = self.session().await?;
+        let letters = dead_letters::read(&mut session, &name, after).await.map_err(doing)?;
+        self.connections.put(session);
+        Ok(letters)
     }
 }
 

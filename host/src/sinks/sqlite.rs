@@ -25,7 +25,7 @@ use self::progress::Owner;
 use super::dead_letter::DeadLetter;
 use super::limiter::Limiter;
 use super::sql::table::Table;
-use super::{Lane, Sink, SinkBatch, SinkError, Span, Written};
+use super::{Examined, Lack, Lane, Sink, SinkBatch, SinkError, Span, Written};
 use crate::config::Table as Settings;
 use crate::manifest::{TableSpec, TargetSpec};
 
@@ -99,6 +99,21 @@ impl Sink for Sqlite {
         Ok(())
     }
 
+    async fn examine(&self, _: &[Arc<TargetSpec>]) -> Result<Examined, SinkError> {
+        let mut slot = self.connection.lock().await;
+        let mut connection = self.connect(slot.take()).await?;
+        let version: Result<String, sqlx::Error> =
+            sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await;
+        let version = version.map_err(|e| Failure::from(e).sink_error(&self.doing("be read")))?;
+        let file = self.options.get_filename().display().to_string();
+        let rehearsal = "BEGIN IMMEDIATE; CREATE TABLE wasmill_rehearsal (nothing); ROLLBACK";
+        let written = run(&mut connection, rehearsal).await.map_err(|e| e.sink_error(&self.doing("be written")));
+        let help = format!("give this user the right to write {file} and its directory");
+        let lacks = written.err().map(|error| Lack::new(error.message, help)).into_iter().collect();
+        // A connection on which something failed may be within a transaction.
+        Ok(Examined { product: format!("SQLite {version}, {file}"), lacks })
+    }
+
     async fn prepare(&self, targets: &[Arc<TargetSpec>]) -> Result<(), SinkError> {
         let mut slot = self.connection.lock().await;
         let mut connection = self.connect(slot.take()).await?;
@@ -146,6 +161,16 @@ impl Sink for Sqlite {
         written.map_err(|e| e.sink_error(&self.doing(&format!("write dead letters to table {table}"))))?;
         *slot = Some(connection);
         Ok(())
+    }
+
+    async fn read_dead_letters(&self, table: &str, after: &str) -> Result<Vec<DeadLetter>, SinkError> {
+        check_name(table).map_err(SinkError::operator)?;
+        let mut slot = self.connection.lock().await;
+        let mut connection = self.connect(slot.take()).await?;
+        let letters = dead_letters::read(&mut connection, table, after).await;
+        let letters = letters.map_err(|e| e.sink_error(&self.doing(&format!("read dead letters of table {table}"))))?;
+        *slot = Some(connection);
+        Ok(letters)
     }
 }
 

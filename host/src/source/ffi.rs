@@ -1,5 +1,5 @@
-//! The calls into librdkafka that its Rust wrapper does not offer, and nothing else: every `unsafe` of the host that
-//! concerns Kafka is here. Each function takes a live client and gives back owned values.
+//! The calls into librdkafka that its Rust wrapper does not offer, and nothing else. With `intake` (consuming) and
+//! `sinks/kafka/queue` (producing) this is every `unsafe` of the host that concerns Kafka. Each function takes a live client and gives back owned values.
 
 use std::ffi::{CStr, CString, c_char};
 use std::time::Duration;

@@ -94,14 +94,7 @@ impl OpenBatch {
         record: Incoming<'a, H>,
         origin: impl FnOnce() -> Origin,
     ) {
-        let index = match self.last.filter(|&last| same(&self.parts[last].partition, partition)) {
-            Some(last) => last,
-            None => match self.by_partition.get(partition) {
-                Some(&index) => index,
-                None => self.add_part(partition, origin()),
-            },
-        };
-        self.last = Some(index);
+        let index = self.part(partition, origin);
         let part = &mut self.parts[index];
         let slice = part.open.get_or_insert_with(|| SliceBuilder::new(partition.0.clone(), partition.1));
         let before = slice.bytes();
@@ -112,6 +105,18 @@ impl OpenBatch {
         if slice.len() >= SLICE_RECORDS || slice.bytes() >= SLICE_BYTES {
             part.closed.extend(part.open.take().map(SliceBuilder::build));
         }
+    }
+
+    /// Appends the record at `offset` of its partition as a slice that was made of it: a guest call knows one topic and
+    /// partition, and this record is not shown as one of those that it lies among.
+    pub fn push_alone(&mut self, partition: &Partition, offset: i64, slice: Slice, origin: impl FnOnce() -> Origin) {
+        let index = self.part(partition, origin);
+        let part = &mut self.parts[index];
+        part.closed.extend(part.open.take().map(SliceBuilder::build));
+        part.next = offset + 1;
+        self.records += slice.len();
+        self.bytes += slice.frame().len();
+        part.closed.push(slice);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -171,6 +176,19 @@ impl OpenBatch {
             slices.extend(part.closed.into_iter().chain(open).map(|slice| (index, slice)));
         }
         (spans, slices)
+    }
+
+    /// Index of the part of a partition; most records follow one of their own partition.
+    fn part(&mut self, partition: &Partition, origin: impl FnOnce() -> Origin) -> usize {
+        let index = match self.last.filter(|&last| same(&self.parts[last].partition, partition)) {
+            Some(last) => last,
+            None => match self.by_partition.get(partition) {
+                Some(&index) => index,
+                None => self.add_part(partition, origin()),
+            },
+        };
+        self.last = Some(index);
+        index
     }
 
     fn add_part(&mut self, partition: &Partition, origin: Origin) -> usize {
@@ -252,5 +270,21 @@ mod tests {
         assert_eq!((batch.records(), batch.is_full()), (1, false));
         let (spans, slices) = batch.seal(&"d".into());
         assert_eq!((spans.len(), slices.len(), spans[0].span.partition), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_record_that_is_shown_as_another_lies_in_a_slice_of_its_own_in_order() {
+        let mut batch = OpenBatch::new(Bounds { records: Pace::new(10_000).into(), bytes: 4 << 20 });
+        let origin = || Origin { topic_id: "id".into(), epoch: 1, kafka_lane: 0, passed: 0, born: 1, position: 0 };
+        push(&mut batch, 0, 0, 0, 1);
+        let mut shown = SliceBuilder::new("source".into(), 2);
+        shown.push(41, 0, None, None, std::iter::empty());
+        batch.push_alone(&(Arc::from("t"), 0), 1, shown.build(), origin);
+        push(&mut batch, 0, 2, 0, 1);
+        assert_eq!(batch.records(), 3);
+        let (spans, slices) = batch.seal(&"d".into());
+        assert_eq!((spans.len(), spans[0].span.start, spans[0].span.end), (1, 0, 3));
+        let found: Vec<(&str, i32, i64)> = slices.iter().map(|(_, s)| (&*s.topic, s.partition, s.offset(0))).collect();
+        assert_eq!(found, [("t", 0, 0), ("source", 2, 41), ("t", 0, 2)]);
     }
 }

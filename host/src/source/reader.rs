@@ -26,6 +26,8 @@ use super::{Partition, Sealed, SealedSpan};
 use crate::board::FlowBoard;
 use crate::failpoint;
 use crate::health::{Beat, Health};
+use crate::record::{Header, Slice};
+use crate::redrive::{self, Copied};
 use crate::runtime::{Chain, Job, Pool};
 
 /// Longest time without a look at events while nothing arrives.
@@ -58,6 +60,8 @@ pub enum Request {
 /// Everything that the thread works with.
 pub struct Reader {
     pub flow: Arc<str>,
+    /// The topic of this flow's redriven records.
+    pub redrive: Arc<str>,
     pub consumer: Arc<FlowConsumer>,
     pub ownership: Arc<Ownership>,
     pub rebalances: Receiver<Rebalance>,
@@ -309,6 +313,7 @@ impl Loop {
         let Some(slot) = slots.and_then(|slots| slots.get_mut(&first.partition())) else { return };
         let epoch = slot.epoch;
         let State::Reading(reading) = &mut slot.state else { return };
+        let is_redrive = slot.partition.0 == self.reader.redrive;
         let mut complaint = None;
         for message in run {
             match message.error() {
@@ -328,14 +333,6 @@ impl Loop {
             }
             reading.next = message.offset() + 1;
             reading.at_end = false;
-            let headers = message.headers();
-            let record = Incoming {
-                offset: message.offset(),
-                timestamp: message.timestamp(),
-                key: message.key(),
-                value: message.value(),
-                headers: headers.iter().map(|(name, value)| (&**name, *value)),
-            };
             let origin = || Origin {
                 topic_id: reading.topic_id.clone(),
                 epoch,
@@ -343,6 +340,18 @@ impl Loop {
                 passed: reading.passed,
                 born: reading.born,
                 position: reading.sealed,
+            };
+            if is_redrive && let Some(slice) = redriven(&message) {
+                self.reader.open.push_alone(&slot.partition, message.offset(), slice, origin);
+                continue;
+            }
+            let headers = message.headers();
+            let record = Incoming {
+                offset: message.offset(),
+                timestamp: message.timestamp(),
+                key: message.key(),
+                value: message.value(),
+                headers: headers.iter().map(|(name, value)| (&**name, *value)),
             };
             self.reader.open.push(&slot.partition, record, origin);
         }
@@ -432,6 +441,14 @@ impl Loop {
             Err(cause) => warn!(flow = %self.reader.flow, "could not pause or resume: {cause}"),
         }
     }
+}
+
+/// The record that a letter was made of, in a slice of its own. What does not say where it comes from is a record like any.
+fn redriven(message: &Message<'_>) -> Option<Slice> {
+    let headers = message.headers();
+    let headers: Vec<Header<'_>> = headers.iter().map(|(name, value)| (&**name, *value)).collect();
+    let (key, value) = (message.key(), message.value());
+    redrive::slice(&Copied { position: message.offset(), key, value, headers: &headers })
 }
 
 /// Key of the problem that stops one partition.

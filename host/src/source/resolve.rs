@@ -32,6 +32,8 @@ const QUESTIONS: usize = 20;
 /// Everything that the answer depends on.
 pub struct Resolver {
     pub flow: Arc<str>,
+    /// The topic of redriven records, which is always read from its beginning.
+    pub redrive: Arc<str>,
     pub consumer: Arc<FlowConsumer>,
     pub lanes: Arc<dyn Lanes>,
     pub start: Start,
@@ -264,7 +266,7 @@ impl Resolver {
         let (low, high) =
             self.consumer.fetch_watermarks(topic, *number, PATIENCE).map_err(|e| explain(e.to_string()))?;
         match self.start {
-            _ if *number >= born => Ok(low),
+            _ if *number >= born || *topic == self.redrive => Ok(low),
             Start::Earliest => Ok(low),
             Start::Latest => Ok(high),
             Start::Offset(offset) => Ok(offset.clamp(low, high)),

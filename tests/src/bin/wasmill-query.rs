@@ -1,7 +1,9 @@
-//! Looks into a database where no `psql` or `mongosh` is at hand: a line per row or document. For reading only. What
-//! was fed a moment ago may still be on its way: a query that finds nothing is asked again for some seconds.
+//! Looks into a database where no `psql` or `mongosh` is at hand: a line per row or document. What was fed a moment ago
+//! may still be on its way: a query that finds nothing is asked again for some seconds. `execute` is for set-up: it runs
+//! statements once and prints nothing.
 //!
-//! `wasmill-query postgres "SELECT …"` · `wasmill-query mongodb db.collection ['{"field": "value"}']`
+//! `wasmill-query postgres "SELECT …"` · `wasmill-query mongodb db.collection ['{"field": "value"}']` ·
+//! `wasmill-query execute "CREATE …"`
 
 use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -10,13 +12,17 @@ use anyhow::{Context, bail};
 use mongodb::bson::Document;
 use wasmill_tests::{mongo, postgres, services};
 
-const USAGE: &str = "usage: wasmill-query postgres SQL | wasmill-query mongodb DB.COLLECTION [FILTER]";
+const USAGE: &str =
+    "usage: wasmill-query postgres SQL | wasmill-query mongodb DB.COLLECTION [FILTER] | wasmill-query execute SQL";
 /// How long an empty answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["execute", sql] = *arguments {
+        return rows(sql).map(drop);
+    }
     let end = Instant::now() + PATIENCE;
     let lines = loop {
         match ask(&arguments) {

@@ -2,15 +2,15 @@
 //! Debian's packages in a private directory; the variable WASMILL_WASM_TOOLCHAIN chooses).
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cli::Failure;
 
-pub(super) const TARGET: &str = "wasm32-unknown-unknown";
+pub(in crate::cli) const TARGET: &str = "wasm32-unknown-unknown";
 const SCRIPT: &str = include_str!("../../../../scripts/wasm-target.sh");
 /// What to do by hand where nothing else works.
-const BY_HAND: &str = "rustup target add wasm32-unknown-unknown";
+pub(in crate::cli) const BY_HAND: &str = "rustup target add wasm32-unknown-unknown";
 
 /// Variables for cargo.
 pub(super) type Environment = Vec<(String, String)>;
@@ -41,7 +41,8 @@ pub(super) fn find(dir: &Path) -> Result<Environment, Failure> {
     Ok(variables(&String::from_utf8_lossy(&output.stdout)))
 }
 
-fn has_std(dir: &Path) -> bool {
+/// Whether the compiler itself has the target.
+pub(in crate::cli) fn has_std(dir: &Path) -> bool {
     let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(compiler)
         .args(["--print", "target-libdir", "--target", TARGET])
@@ -54,6 +55,13 @@ fn has_std(dir: &Path) -> bool {
     let is_core = |name: &str| name.starts_with("libcore-") && name.ends_with(".rlib");
     let entries = std::fs::read_dir(libraries).into_iter().flatten().flatten();
     output.status.success() && entries.map(|entry| entry.file_name()).any(|name| is_core(&name.to_string_lossy()))
+}
+
+/// Whether the script has prepared a compiler of its own before.
+pub(in crate::cli) fn is_prepared() -> bool {
+    let named = std::env::var_os("WASMILL_WASM_CACHE").map(PathBuf::from);
+    let dir = named.or_else(|| Some(crate::cli::modules::user_dir()?.join("wasm-toolchain")));
+    dir.is_some_and(|dir| dir.join(".complete").exists())
 }
 
 fn variables(text: &str) -> Environment {

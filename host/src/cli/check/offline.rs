@@ -15,7 +15,7 @@ use crate::runtime::Module;
 type Modules = BTreeMap<String, Arc<Module>>;
 
 /// The plans of all flows that may run, as the host itself makes them.
-pub(super) fn check(config: &Config, lines: &mut Lines) -> Result<Vec<Plan>, Failure> {
+pub(in crate::cli) fn check(config: &Config, lines: &mut Lines) -> Result<Vec<Plan>, Failure> {
     let modules = modules(config, lines)?;
     let module = |stem: &str| modules.get(stem).cloned();
     let mut plans: Vec<Plan> = Vec::new();

@@ -8,13 +8,15 @@ use crate::config::Config;
 use crate::flow::plan::Plan;
 use crate::sinks;
 
-pub(super) fn kafka(config: &Config, flows: &[Plan], lines: &mut Lines) {
+/// Whether the cluster answers, and which of the flows' topics it has.
+pub(in crate::cli) fn kafka(config: &Config, flows: &[Plan], lines: &mut Lines) -> bool {
     let topics = match kafka::topics(&config.kafka) {
         Ok(topics) => topics,
         Err(error) => {
             let help =
                 "start Kafka, or correct kafka.brokers (KAFKA_BROKERS); in a container, localhost is the container";
-            return lines.environment("kafka", error, help);
+            lines.environment("kafka", error, help);
+            return false;
         }
     };
     lines.fine("kafka", format!("{} answers, {} topics", config.kafka.brokers, topics.len()));
@@ -22,6 +24,7 @@ pub(super) fn kafka(config: &Config, flows: &[Plan], lines: &mut Lines) {
         sources(flow, &topics, lines);
         outputs(config, flow, &topics, lines);
     }
+    true
 }
 
 fn sources(flow: &Plan, topics: &BTreeMap<String, usize>, lines: &mut Lines) {

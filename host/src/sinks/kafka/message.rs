@@ -1,8 +1,7 @@
 //! From outputs and dead letters to messages: headers, sizes, cuts. Pure.
 
-use rdkafka::message::{Header, OwnedHeaders};
-
 use super::destinations::Destinations;
+use super::queue::Headers;
 use super::{Publish, RECORD_OVERHEAD};
 use crate::outcome::{Operation, Path};
 use crate::record::decode_headers;
@@ -66,15 +65,13 @@ impl Message<'_> {
     }
 
     /// The headers, made for the client to keep.
-    pub(super) fn headers(&self, ids: &mut SourceIds) -> OwnedHeaders {
+    pub(super) fn headers(&self, ids: &mut SourceIds) -> Headers {
         match &self.what {
             What::Output(_, item) => output_headers(item, ids.id(item)),
             What::Letter(_, headers) => {
-                let made = OwnedHeaders::new_with_capacity(headers.len());
-                let add = |made: OwnedHeaders, (name, value): &LetterHeader<'_>| {
-                    made.insert(Header { key: name, value: value.as_deref() })
-                };
-                headers.iter().fold(made, add)
+                let mut made = Headers::with_room_for(headers.len());
+                headers.iter().for_each(|(name, value)| made.add(name, value.as_deref()));
+                made
             }
         }
     }
@@ -92,16 +89,15 @@ fn output<'a>(index: usize, item: &'a Item, topic: &'a str) -> Message<'a> {
     }
 }
 
-fn output_headers(item: &Item, id: &str) -> OwnedHeaders {
+fn output_headers(item: &Item, id: &str) -> Headers {
     let headers = &item.output.headers;
-    let mut made = OwnedHeaders::new_with_capacity(headers.count as usize + 1);
+    let mut made = Headers::with_room_for(headers.count as usize + 1);
     if headers.count > 0 {
         let given = decode_headers(headers.count, &headers.encoded).unwrap_or_default();
-        for (key, value) in given.into_iter().filter(|(name, _)| *name != ID) {
-            made = made.insert(Header { key, value });
-        }
+        given.into_iter().filter(|(name, _)| *name != ID).for_each(|(name, value)| made.add(name, value));
     }
-    made.insert(Header { key: ID, value: Some(id) })
+    made.add(ID, Some(id.as_bytes()));
+    made
 }
 
 fn dead<'a>(topic: &'a str, letter: &'a DeadLetter, max_bytes: usize) -> Message<'a> {

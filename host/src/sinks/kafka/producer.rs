@@ -1,22 +1,23 @@
 //! The client: its settings, and the deliveries that it reports.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 use tracing::debug;
 
 use super::message::Message;
+use super::queue::{self, Headers, Parts, Queue};
 use crate::sinks::SourceIds;
 
 /// How often a wait looks at the client's own queue.
 const LOOK: Duration = Duration::from_micros(200);
-
-type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
+/// Longest flush before a failure is noticed.
+const FLUSH: Duration = Duration::from_millis(20);
 
 /// A client and what it has reported since the last [`Producer::begin`].
 pub(super) struct Producer {
@@ -38,7 +39,6 @@ pub(super) struct Context(Arc<Deliveries>);
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
     round: Mutex<Round>,
-    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +46,7 @@ struct Round {
     number: usize,
     results: Vec<Option<Result<(), RDKafkaErrorCode>>>,
     outstanding: usize,
+    failed: bool,
 }
 
 /// librdkafka's default of `batch.size`.
@@ -73,14 +74,11 @@ impl ProducerContext for Context {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
         };
-        let failed = result.is_err();
         let place = number & ((1 << PLACE_BITS) - 1);
         if let Some(slot) = round.results.get_mut(place).filter(|slot| slot.is_none()) {
             *slot = Some(result);
             round.outstanding -= 1;
-        }
-        if round.outstanding == 0 || failed {
-            self.0.changed.notify_all();
+            round.failed |= result.is_err();
         }
     }
 }
@@ -140,15 +138,16 @@ impl Producer {
     }
 
     /// Hands messages to the client; they get the following places in the round. After an error it says how many it took.
-    pub(super) fn send(
-        &self,
-        messages: &[&Message<'_>],
+    pub(super) fn send<'a>(
+        &'a self,
+        messages: &[&Message<'a>],
         ids: &mut SourceIds,
         patience: Duration,
     ) -> Result<(), (usize, KafkaError)> {
         let first = self.deliveries.lock().reserve(messages.len());
+        let mut queue = Queue::of(self.client.client());
         for (sent, message) in messages.iter().enumerate() {
-            if let Err(cause) = self.send_one(record(message, first + sent, ids), patience) {
+            if let Err(cause) = put(&mut queue, message, first + sent, message.headers(ids), patience) {
                 self.deliveries.lock().give_back(messages.len() - sent);
                 return Err((sent, cause));
             }
@@ -156,26 +155,10 @@ impl Producer {
         Ok(())
     }
 
-    fn send_one(&self, mut record: Record<'_>, patience: Duration) -> Result<(), KafkaError> {
-        let mut deadline = None;
-        loop {
-            record = match self.client.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
-                    if Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + patience) =>
-                {
-                    back
-                }
-                Err((cause, _)) => return Err(cause),
-            };
-            std::thread::sleep(LOOK * 5);
-        }
-    }
-
     /// Waits until everything of the round is reported, or `patience` is over.
     pub(super) fn wait(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        self.wait_while(patience, |round| round.outstanding > 0);
+        self.flush_while(deadline, |round| round.outstanding > 0);
         // The client still counts a message while its report is being delivered, and would sleep on a flush.
         while self.outstanding() == 0 && self.client.in_flight_count() > 0 && Instant::now() < deadline {
             std::thread::sleep(LOOK);
@@ -185,8 +168,7 @@ impl Producer {
     /// As `wait`, but also until something failed: what follows a failure in a transaction is never sent.
     pub(super) fn wait_for_failure(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
-        let failed = |round: &Round| round.results.iter().any(|result| matches!(result, Some(Err(_))));
-        self.wait_while(patience, |round| round.outstanding > 0 && !failed(round));
+        self.flush_while(deadline, |round| round.outstanding > 0 && !round.failed);
         self.wait(if self.outstanding() == 0 {
             deadline.saturating_duration_since(Instant::now())
         } else {
@@ -194,10 +176,11 @@ impl Producer {
         });
     }
 
-    fn wait_while(&self, patience: Duration, open: impl Fn(&Round) -> bool) {
-        let round = self.deliveries.lock();
-        let waited = self.deliveries.changed.wait_timeout_while(round, patience, |round| open(round));
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    /// Lets the client send without lingering for as long as the round is `open`.
+    fn flush_while(&self, deadline: Instant, open: impl Fn(&Round) -> bool) {
+        while open(&self.deliveries.lock()) && Instant::now() < deadline {
+            queue::flush(self.client.client(), FLUSH.min(deadline.saturating_duration_since(Instant::now())));
+        }
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -235,13 +218,25 @@ impl Producer {
     }
 }
 
-fn record<'a>(message: &'a Message<'_>, number: usize, ids: &mut SourceIds) -> Record<'a> {
-    let mut record = BaseRecord::with_opaque_to(message.topic, number).headers(message.headers(ids));
-    record.key = message.key;
-    record.payload = message.value;
-    record.partition = message.partition;
-    record.timestamp = message.timestamp;
-    record
+/// Puts a message into the client's queue, once there is room.
+fn put<'a>(
+    queue: &mut Queue<'a>,
+    message: &Message<'a>,
+    number: usize,
+    mut headers: Headers,
+    patience: Duration,
+) -> Result<(), KafkaError> {
+    let Message { partition, key, value, timestamp, .. } = *message;
+    let parts = Parts { partition, key, value, timestamp, number };
+    let mut deadline = None;
+    loop {
+        match queue.put(message.topic, parts, &mut headers) {
+            Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull))
+                if Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + patience) => {}
+            result => return result,
+        }
+        std::thread::sleep(LOOK * 5);
+    }
 }
 
 /// Bounds the batches of a client: no larger than `bytes`, or one record each.

@@ -159,6 +159,7 @@ fn dead(topic: &str, value: &[u8]) -> (String, DeadLetter) {
         module: "quotes".into(),
         sink: String::new(),
         target: String::new(),
+        redriven: 0,
         key: Some(Bytes::from_static(b"k")),
         value: Some(Bytes::copy_from_slice(value)),
         headers: headers(&[("original", Some("1")), ("wasmill-code", Some("old"))]),

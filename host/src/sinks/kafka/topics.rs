@@ -13,6 +13,7 @@ use tracing::{debug, info};
 
 use super::producer::Producer;
 use super::{PATIENCE, PublishError, Settings};
+use crate::config::{Kafka, properties};
 
 /// Time for a new topic to show up.
 const SHOWS_UP: Duration = Duration::from_secs(10);
@@ -95,6 +96,24 @@ fn create(settings: &Settings, missing: &[&(String, i32)]) -> Result<(), Publish
         }
     }
     Ok(())
+}
+
+/// Asks whether a topic could be created; it is not.
+pub fn rehearse(kafka: &Kafka, name: &str) -> Result<(), PublishError> {
+    let failed = |cause: String| PublishError::Wait(format!("could not ask whether topics may be created: {cause}"));
+    let config = properties::producer(kafka);
+    let admin: AdminClient<DefaultClientContext> = config.create().map_err(|cause| failed(cause.to_string()))?;
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE)).validate_only(true);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|cause| failed(cause.to_string()))?;
+    let topics = [NewTopic::new(name, 1, TopicReplication::Fixed(-1))];
+    let results =
+        runtime.block_on(admin.create_topics(&topics, &options)).map_err(|cause| failed(cause.to_string()))?;
+    match results.into_iter().next() {
+        Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
+            Err(PublishError::Operator(format!("topics may not be created: {code}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The largest record that each topic takes; `None` where the brokers do not tell.

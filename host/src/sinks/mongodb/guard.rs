@@ -107,7 +107,7 @@ pub(super) struct Created {
 }
 
 impl<'a> Guards<'a> {
-    /// Reads the lanes of a batch.
+    /// Reads the lanes of a batch: of the partitions that its places refer to.
     pub(super) async fn read(server: &'a Server, group: &'a str, spans: &'a [Span]) -> Result<Guards<'a>, SinkError> {
         let lanes = spans.iter().map(|span| Lane { key: lane_key(group, span), ..Lane::default() }).collect();
         let mut guards = Guards { server, group, spans, lanes };

@@ -9,7 +9,7 @@ use super::guard::{FIELD, Place, Stamp};
 use crate::config::{Mode, Table};
 use crate::manifest::TargetSpec;
 use crate::outcome::{Code, Operation, Output};
-use crate::sinks::{Item, Refusal, SinkBatch, SourceIds};
+use crate::sinks::{Refusal, SinkBatch, SourceIds};
 
 /// A collection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,7 +106,7 @@ pub(super) fn plan(batch: &SinkBatch, tables: &BTreeMap<String, Table>) -> Plan 
     let mut ids = SourceIds::of(batch);
     let mut targets = Targets { tables, last: None };
     for (item, output) in batch.items.iter().map(|item| &item.output).enumerate() {
-        let place = ordinals.place(&batch.items[item]);
+        let place = ordinals.place(batch.place(&batch.items[item]));
         let planned = targets.of(output).and_then(|(namespace, mode)| {
             let source_id = || Value::string(ids.id(&batch.items[item]));
             let (kind, op) = operation(item, output, mode, place, source_id)?;
@@ -152,8 +152,7 @@ struct Ordinals {
 }
 
 impl Ordinals {
-    fn place(&mut self, item: &Item) -> Place {
-        let (span, offset) = (item.span, item.offset);
+    fn place(&mut self, (span, offset): (usize, i64)) -> Place {
         let again = self.last.filter(|last| (last.span, last.offset) == (span, offset));
         let place = Place { span, offset, ordinal: again.map_or(0, |last| last.ordinal + 1) };
         self.last = Some(place);

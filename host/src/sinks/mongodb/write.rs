@@ -44,7 +44,8 @@ impl Write<'_> {
     }
 
     async fn carry_out_guarded(&self, mut plan: Plan, written: &mut Written) -> Result<(), SinkError> {
-        let mut guards = Guards::read(self.server, &self.batch.group, &self.batch.spans).await?;
+        let places = self.batch.places();
+        let mut guards = Guards::read(self.server, &self.batch.group, &places).await?;
         for run in &plan.runs {
             guards.announce(&run.namespace, &run.ops, run.kind).await?;
         }

@@ -1,7 +1,7 @@
 //! How a dead letter's parts are stored in a table.
 
 use crate::outcome::Headers;
-use crate::record::decode_headers;
+use crate::record::{decode_headers, put_header};
 
 /// A text without U+0000, which no text of PostgreSQL can hold: what is kept about a refusal must not be refused itself.
 pub fn storable(text: &str) -> String {
@@ -14,6 +14,17 @@ pub fn headers_json(headers: &Headers) -> String {
     let pairs: Vec<(String, Option<String>)> =
         headers.into_iter().map(|(name, value)| (storable(name), value.map(base64))).collect();
     serde_json::to_string(&pairs).expect("pairs of texts are JSON")
+}
+
+/// As [`headers_json`] has written them; none where somebody else has changed them.
+pub fn headers_of(json: &str) -> Headers {
+    let pairs: Vec<(String, Option<String>)> = serde_json::from_str(json).unwrap_or_default();
+    let mut encoded = Vec::new();
+    for (name, value) in &pairs {
+        let value = value.as_deref().and_then(crate::samples::base64::decode);
+        put_header(&mut encoded, name, value.as_deref());
+    }
+    Headers { count: pairs.len() as u32, encoded: encoded.into() }
 }
 
 fn base64(bytes: &[u8]) -> String {
@@ -32,7 +43,6 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::put_header;
 
     #[test]
     fn base64_is_padded() {
@@ -48,6 +58,7 @@ mod tests {
         put_header(&mut encoded, "b", None);
         put_header(&mut encoded, "b", Some(b""));
         let headers = Headers { count: 3, encoded: encoded.into() };
+        assert_eq!(headers_json(&headers_of(&headers_json(&headers))), headers_json(&headers));
         assert_eq!(headers_json(&headers), "[[\"a\\\"\u{fffd}\",\"Zm9v\"],[\"b\",null],[\"b\",\"\"]]");
     }
 }

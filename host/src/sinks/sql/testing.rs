@@ -50,6 +50,7 @@ pub(crate) fn batch(start: i64, outputs: Vec<Output>) -> SinkBatch {
         journal: true,
         progress: true,
         strict: false,
+        redriven: None,
     }
 }
 

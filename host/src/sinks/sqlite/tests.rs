@@ -155,6 +155,7 @@ async fn dead_letters_become_rows_once() {
         module: "m".into(),
         sink: String::new(),
         target: String::new(),
+        redriven: 0,
         key: None,
         value: Some(bytes::Bytes::from_static(b"\x00\xff")),
         headers: crate::outcome::Headers { count: 0, encoded: bytes::Bytes::new() },

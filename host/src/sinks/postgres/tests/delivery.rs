@@ -281,6 +281,7 @@ async fn dead_letters_become_rows_once() {
         module: "m".into(),
         sink: String::new(),
         target: String::new(),
+        redriven: 0,
         key: key.map(bytes::Bytes::from_static),
         value: Some(bytes::Bytes::from_static(b"\x00\xff")),
         headers: crate::outcome::Headers { count: 2, encoded: encoded.clone().into() },

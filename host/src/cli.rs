@@ -1,6 +1,7 @@
 //! The command line. Data goes to standard output, words to standard error. Each command is a file; this one holds the
 //! arguments that they share, and what a command's end means for the exit code.
 
+mod ask;
 mod build;
 mod check;
 mod demo;
@@ -12,12 +13,17 @@ mod feed;
 mod flow;
 mod health;
 mod kafka;
+mod logs;
+mod ls;
 mod modules;
 mod new;
 mod out;
+mod page;
 mod run;
 mod schema;
+mod tap;
 mod test;
+mod top;
 mod topics;
 mod r#try;
 
@@ -65,8 +71,20 @@ enum Command {
     Feed(feed::FeedArgs),
     /// List, create, describe and read topics
     Topics(topics::TopicsArgs),
-    /// Move a stopped flow to another place in its topics
+    /// List the flows of the running host, the broken ones first
+    Ls(ls::LsArgs),
+    /// Show everything about one flow of the running host
+    Inspect(ls::InspectArgs),
+    /// Watch the flows of the running host
+    Top(top::TopArgs),
+    /// Watch records pass through a flow of the running host
+    Tap(tap::TapArgs),
+    /// Show what the running host and its modules have logged
+    Logs(logs::LogsArgs),
+    /// Pause, resume or roll back a flow that runs, or reset one that does not
     Flow(flow::FlowArgs),
+    /// Print the address of the running host's page
+    Page(page::PageArgs),
     /// Ask the running host whether it is ready
     Health(health::HealthArgs),
     /// Count, show and redrive dead letters
@@ -125,7 +143,13 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Feed(args) => feed::run(args, file),
         Command::Topics(args) => topics::run(&args, file),
+        Command::Ls(args) => ls::list(&args, file),
+        Command::Inspect(args) => ls::inspect(&args, file),
+        Command::Top(args) => top::run(&args, file),
+        Command::Tap(args) => tap::run(&args, file),
+        Command::Logs(args) => logs::run(&args, file),
         Command::Flow(args) => flow::run(&args, file),
+        Command::Page(args) => page::run(&args, file),
         Command::Health(args) => health::run(&args, file),
         Command::Dlq(args) => dlq::run(&args, file),
         Command::Doctor(args) => doctor::run(&args, file),

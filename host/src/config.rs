@@ -184,11 +184,30 @@ pub enum Evolve {
 pub struct Admin {
     /// `address:port`; port 0 takes any free one. Empty: no server. Default: `127.0.0.1:8686`.
     pub listen: String,
+    /// Bearer token for changes, and for everything where `listen` is not a loopback address; there it must be set.
+    /// Default: a random one per process, in a file that only this user can read.
+    pub token: Option<Secret>,
+}
+
+impl Admin {
+    /// Fewest characters of a token.
+    pub const TOKEN_LENGTH: usize = 16;
+
+    /// The configured token.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.expose().trim()).filter(|token| !token.is_empty())
+    }
+
+    /// Whether only this machine can reach the server.
+    pub fn is_local(&self) -> bool {
+        let address = self.listen.parse::<std::net::SocketAddr>();
+        self.listen.starts_with("localhost:") || address.is_ok_and(|address| address.ip().is_loopback())
+    }
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin { listen: "127.0.0.1:8686".into() }
+        Admin { listen: "127.0.0.1:8686".into(), token: None }
     }
 }
 

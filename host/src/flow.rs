@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod letters;
 pub mod plan;
 pub mod running;
+mod shown;
 pub mod stages;
 pub mod watch;
 pub mod writer;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 
+use crate::board::FlowBoard;
 use crate::config::{Delivery, OnError};
 use crate::health::Health;
 use crate::metrics::{ByCode, ByFlow, ByReason, BySink, ByTopic, Metrics};
@@ -68,6 +70,8 @@ pub struct Shared {
     pub consumer: Arc<FlowConsumer>,
     pub ownership: Arc<Ownership>,
     pub metrics: Arc<Metrics>,
+    /// What operators see of the flow.
+    pub board: Arc<FlowBoard>,
     pub health: Arc<Health>,
     pub tokio: tokio::runtime::Handle,
     /// As configured, for words about an outage.
@@ -104,12 +108,16 @@ impl Shared {
         self.metrics.records_dead.get_or_create(&ByCode { flow: self.name.to_string(), code: code.into() }).clone()
     }
 
-    pub fn written(&self, sink: &str) -> Counter {
-        self.metrics.outputs.get_or_create(&BySink { flow: self.name.to_string(), sink: sink.into() }).clone()
-    }
-
     pub fn retried(&self, sink: &str) -> Counter {
         self.metrics.retries.get_or_create(&BySink { flow: self.name.to_string(), sink: sink.into() }).clone()
+    }
+
+    /// A write to a sink took so long and brought so many outputs.
+    pub fn wrote(&self, sink: &str, outputs: u64, took: Duration) {
+        let labels = BySink { flow: self.name.to_string(), sink: sink.into() };
+        self.metrics.outputs.get_or_create(&labels).inc_by(outputs);
+        self.metrics.sink_write_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        self.board.wrote(sink, outputs, took);
     }
 
     pub fn read(&self, topic: &str) -> Counter {

@@ -2,10 +2,12 @@
 //! with a level of its own. Both writers are non-blocking and bounded: a full pipe or disk costs log lines, which are
 //! counted, and never holds up a flow. librdkafka's own lines come the same way, as target `librdkafka`.
 
+pub mod recent;
 mod rotate;
 
 use std::fmt;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -17,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::recent::{Recent, Tee};
 use self::rotate::Rotating;
 use crate::config::{Log, LogFormat};
 
@@ -43,6 +46,7 @@ const QUIET: [(&str, LevelFilter); 10] = [
 pub struct Logs {
     guards: Vec<WorkerGuard>,
     dropped: Dropped,
+    recent: Arc<Recent>,
 }
 
 /// Counts lines that were lost because the console or the file did not take them.
@@ -60,6 +64,11 @@ impl Logs {
         &self.dropped
     }
 
+    /// The last lines, for those who ask the running host.
+    pub fn recent(&self) -> Arc<Recent> {
+        self.recent.clone()
+    }
+
     fn add(&mut self, writer: impl std::io::Write + Send + 'static, name: &str) -> NonBlocking {
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)
@@ -74,7 +83,7 @@ impl Logs {
 
 /// Starts logging for the whole process. Paths in `log` are absolute already.
 pub fn start(log: &Log) -> Result<Logs, String> {
-    let mut logs = Logs { guards: Vec::new(), dropped: Dropped::default() };
+    let mut logs = Logs { guards: Vec::new(), dropped: Dropped::default(), recent: Recent::new() };
     let console = log.console_level.as_ref().unwrap_or(&log.level);
     let console = layer(log.format, logs.add(std::io::stderr(), "log-console")).with_filter(filter(console)?);
     let file = match &log.file {
@@ -87,7 +96,13 @@ pub fn start(log: &Log) -> Result<Logs, String> {
             Some(layer(log.format, logs.add(writer, "log-file")).with_filter(filter(level)?))
         }
     };
-    tracing_subscriber::registry().with(console).with(file).try_init().map_err(|error| error.to_string())?;
+    let recent = Tee(logs.recent.clone()).with_filter(filter("info")?);
+    tracing_subscriber::registry()
+        .with(console)
+        .with(file)
+        .with(recent)
+        .try_init()
+        .map_err(|error| error.to_string())?;
     mention_dropped(logs.dropped.clone());
     Ok(logs)
 }
@@ -159,7 +174,7 @@ mod tests {
     #[test]
     fn a_blocked_pipe_costs_lines_and_nothing_else() {
         let (mut reader, writer) = std::io::pipe().unwrap();
-        let mut logs = Logs { guards: Vec::new(), dropped: Dropped::default() };
+        let mut logs = Logs { guards: Vec::new(), dropped: Dropped::default(), recent: Recent::new() };
         let mut console = logs.add(writer, "test");
         // More than the kernel's buffer and ours together; nobody reads.
         for _ in 0..BUFFERED_LINES + 2_000 {
@@ -175,7 +190,7 @@ mod tests {
     fn a_line_has_date_time_level_target_message_and_fields() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
-        let mut logs = Logs { guards: Vec::new(), dropped: Dropped::default() };
+        let mut logs = Logs { guards: Vec::new(), dropped: Dropped::default(), recent: Recent::new() };
         let writer = logs.add(Rotating::open(&path, 1 << 20, 1).unwrap(), "test");
         let subscriber = tracing_subscriber::registry().with(layer(LogFormat::Text, writer));
         tracing::subscriber::with_default(subscriber, || tracing::warn!(flow = "quotes", "nothing was emitted"));

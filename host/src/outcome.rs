@@ -160,4 +160,6 @@ pub struct Transformed {
     pub slow: u32,
     /// Traps on the way, whether or not they ended in a verdict.
     pub traps: u32,
+    /// The same by module; empty where there was none.
+    pub trapped: Vec<(Arc<str>, u32)>,
 }

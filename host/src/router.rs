@@ -25,7 +25,8 @@ pub struct Routed {
     pub verdicts: Vec<StoredVerdict>,
     /// Filtered records by reason.
     pub filtered: BTreeMap<Arc<str>, u64>,
-    pub traps: u64,
+    /// Traps by module.
+    pub trapped: BTreeMap<Arc<str>, u64>,
     pub slow: u64,
     /// A module asked for another attempt of the batch.
     pub retry: Option<String>,
@@ -42,7 +43,9 @@ pub fn route(slices: &Slices, outcomes: Vec<Transformed>, sinks: &[&str], stop_o
             None => outcome,
             Some(redriven) => redriven.only_wanted(outcome),
         };
-        routed.traps += u64::from(outcome.traps);
+        for (module, traps) in outcome.trapped {
+            *routed.trapped.entry(module).or_default() += u64::from(traps);
+        }
         routed.slow += u64::from(outcome.slow);
         for verdict in outcome.verdicts {
             let offset = slice.position(verdict.record as usize);

@@ -2,19 +2,21 @@
 //! modules folder, to flows that end, and to shutdown; a refused module never displaces the one that runs.
 
 mod adopt;
+mod rollback;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 use tracing::{error, info, warn};
 
+use self::rollback::Past;
+use crate::board::{Board, Order, Status};
 use crate::config::{Config, Limits};
 use crate::flow::plan::{Plan, Refusal, plan};
 use crate::flow::running::{End, Process, Running};
-use crate::health::Health;
-use crate::metrics::{BySwap, Metrics};
+use crate::metrics::BySwap;
 use crate::modules::{Event, Folder, FolderSettings};
 use crate::runtime::{Module, Pool, Runtime, cache};
 use crate::shutdown::Shutdown;
@@ -42,8 +44,8 @@ pub struct Settings {
     pub config: Config,
     /// Stop when everything that was there at the start is committed.
     pub once: bool,
-    pub metrics: Arc<Metrics>,
-    pub health: Arc<Health>,
+    /// What operators see and ask, with the metrics and the health of the process.
+    pub board: Arc<Board>,
     pub shutdown: Arc<Shutdown>,
     pub tokio: tokio::runtime::Handle,
 }
@@ -89,6 +91,9 @@ struct Supervisor {
     halted: BTreeMap<String, Arc<str>>,
     /// Flows that lost their place in the group to a member of the same instance, and when.
     displaced: BTreeMap<String, Instant>,
+    /// Plans of each flow: what runs, and what ran before.
+    past: BTreeMap<String, Past>,
+    orders: Receiver<Order>,
     done: BTreeSet<String>,
     /// The folder was looked through at least once.
     scanned: bool,
@@ -108,7 +113,8 @@ impl Supervisor {
         };
         let failed = |cause: anyhow::Error| Failure::new(exit::RUNTIME, format!("{cause:#}"));
         let cache = cache::directory(config.modules.cache.clone());
-        let runtime = Runtime::new(settings.metrics.clone(), cache).map_err(failed)?;
+        let (metrics, health) = (settings.board.metrics.clone(), settings.board.health.clone());
+        let runtime = Runtime::new(metrics.clone(), cache).map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = config.host.workers.unwrap_or(cores).max(1);
         let pool = Arc::new(Pool::start(runtime.clone(), workers, on_death.clone()));
@@ -121,14 +127,17 @@ impl Supervisor {
         };
         let (folder, events) = Folder::start(folder, runtime.clone());
         let named = !config.host.instance.is_empty();
-        let instance = if named { config.host.instance.clone() } else { random_name() };
+        let instance: Arc<str> = if named { config.host.instance.clone() } else { random_name() }.into();
+        settings.board.name_instance(instance.clone());
+        let orders = settings.board.orders();
         let process = Process {
             flows: config.flow.len().max(1),
             config,
-            instance: instance.into(),
+            instance,
             named,
-            metrics: settings.metrics,
-            health: settings.health,
+            metrics,
+            health,
+            board: settings.board,
             tokio: settings.tokio,
             pool,
             once: settings.once,
@@ -147,6 +156,8 @@ impl Supervisor {
             refused: BTreeMap::new(),
             halted: BTreeMap::new(),
             displaced: BTreeMap::new(),
+            past: BTreeMap::new(),
+            orders,
             done: BTreeSet::new(),
             scanned: false,
             dirty: true,
@@ -157,14 +168,17 @@ impl Supervisor {
         let health = self.process.health.clone();
         let beat = health.beat("supervisor");
         health.problem("modules", "the modules folder has not been looked through yet");
+        let (events, orders) = (self.events.clone(), self.orders.clone());
         loop {
             beat.tick();
-            match self.events.recv_timeout(LOOK) {
-                Ok(event) => self.take(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Failure::new(exit::THREAD_DIED, "the thread of the modules folder died"));
-                }
+            crossbeam_channel::select! {
+                recv(events) -> event => match event {
+                    Ok(event) => self.take(event),
+                    Err(_) => return Err(Failure::new(exit::THREAD_DIED, "the thread of the modules folder died")),
+                },
+                // The board outlives the supervisor, so this channel is never closed.
+                recv(orders) -> order => order.into_iter().for_each(|order| self.obey(order)),
+                default(LOOK) => {}
             }
             if let Some(words) = self.died.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 return Err(Failure::new(exit::THREAD_DIED, words));
@@ -190,16 +204,20 @@ impl Supervisor {
             Event::Loaded(module) => {
                 let name = module.name.to_string();
                 self.process.health.solved(&module_key(&name));
+                self.process.board.module_loaded(&module);
                 self.modules.insert(name, module);
                 self.dirty = true;
             }
             // Logged by the folder; here it becomes visible in the health of the host while it is so.
             Event::Refused { stem, code, message, .. } => {
                 let stays = if self.modules.contains_key(&*stem) { "; the one before stays in place" } else { "" };
-                self.process.health.problem(&module_key(&stem), format!("{code}: {message}{stays}"));
+                let words = format!("{code}: {message}{stays}");
+                self.process.board.module_refused(&stem, words.clone());
+                self.process.health.problem(&module_key(&stem), words);
                 self.count_swap(&stem, "refused");
             }
             Event::Removed { stem } => {
+                self.process.board.module_removed(&stem);
                 self.process.health.solved(&module_key(&stem));
                 self.modules.remove(&*stem);
                 self.dirty = true;
@@ -219,6 +237,7 @@ impl Supervisor {
     /// Starts, swaps and stops flows until what runs is what is wanted.
     fn reconcile(&mut self) {
         let (plans, refused) = self.wanted();
+        let plans = self.as_pinned(plans);
         self.tell_refused(refused);
         let gone: Vec<String> = self.flows.keys().filter(|name| !self.is_wanted(&plans, name)).cloned().collect();
         gone.iter().for_each(|name| self.leave(name));
@@ -231,7 +250,11 @@ impl Supervisor {
                 Some(current) if current.same_shape(&plan) => {
                     self.count_swap(&name, "ok");
                     self.process.health.runs(&name, Some(plan.chain.digest.clone()));
-                    self.flows[&name].swap(plan);
+                    self.note_plan(&plan);
+                    match self.past.get(&name).and_then(Past::rolled_back) {
+                        Some(asked) => self.flows[&name].swap_back(plan, asked),
+                        None => self.flows[&name].swap(plan),
+                    }
                 }
                 Some(_) => self.leave(&name),
                 None if self.leaving.contains_key(&name) => {}
@@ -242,14 +265,14 @@ impl Supervisor {
 
     /// A flow whose modules are refused or missing for a moment keeps running with what it has; one whose own module
     /// was removed does not.
-    fn is_wanted(&self, plans: &BTreeMap<String, Plan>, name: &str) -> bool {
+    fn is_wanted(&self, plans: &BTreeMap<String, Arc<Plan>>, name: &str) -> bool {
         let present = |running: &Running| {
             running.plan().chain.steps.iter().all(|step| self.modules.contains_key(&*step.module.name))
         };
         plans.contains_key(name) || self.flows.get(name).is_some_and(present)
     }
 
-    fn start_flow(&mut self, plan: Plan) {
+    fn start_flow(&mut self, plan: Arc<Plan>) {
         let name = plan.name.to_string();
         let sinks: Vec<Arc<dyn Sink>> = plan.sinks.iter().filter_map(|sink| self.sinks.get(sink).cloned()).collect();
         let modules: Vec<&str> = plan.chain.steps.iter().map(|step| &*step.module.name).collect();
@@ -261,6 +284,7 @@ impl Supervisor {
             self.process.health.solved(&format!("flow {name}"));
         }
         let digest = plan.chain.digest.clone();
+        self.note_plan(&plan);
         match Running::start(plan, sinks, self.process.clone()) {
             Ok(running) => {
                 self.process.health.runs(&name, Some(digest));
@@ -274,14 +298,36 @@ impl Supervisor {
         if let Some(running) = self.flows.remove(name) {
             info!(flow = name, "flow drains and stops");
             running.stop();
+            self.process.board.flow(name).set_status(Status::Draining);
             self.process.health.runs(name, None);
             self.leaving.insert(name.to_owned(), running);
         }
     }
 
+    /// A flow has drained and is gone, unless it starts again.
+    fn left(&mut self, name: &str) {
+        self.leaving.remove(name);
+        self.process.board.flow(name).set_status(Status::Refused);
+        self.forget_unless_here(name);
+    }
+
+    fn forget_unless_here(&self, name: &str) {
+        let configured = self.process.config.flow.contains_key(name);
+        let here = self.flows.contains_key(name) || self.leaving.contains_key(name) || self.halted.contains_key(name);
+        if !configured && !here && !self.modules.contains_key(name) {
+            self.process.board.forget(name);
+        }
+    }
+
     fn take_ends(&mut self) -> Result<(), Failure> {
         let before = self.leaving.len();
-        self.leaving.retain(|_, running| running.ended().is_none());
+        let left: Vec<String> = self
+            .leaving
+            .iter()
+            .filter(|(_, running)| running.ended().is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        left.iter().for_each(|name| self.left(name));
         self.dirty |= self.leaving.len() != before;
         let ended: Vec<(String, End)> =
             self.flows.iter().filter_map(|(name, running)| Some((name.clone(), running.ended()?))).collect();
@@ -296,6 +342,7 @@ impl Supervisor {
                 End::Halted(reason) => {
                     error!(flow = %name, "flow stopped: {reason}");
                     self.process.health.problem(&format!("flow {name}"), reason);
+                    self.process.board.flow(&name).set_status(Status::Stopped);
                     self.halted.insert(name, running.plan().chain.digest.clone());
                 }
                 End::Done | End::Stopped => drop(self.done.insert(name)),
@@ -338,12 +385,15 @@ impl Supervisor {
     fn tell_refused(&mut self, refused: BTreeMap<String, String>) {
         for name in self.refused.keys().filter(|name| !refused.contains_key(*name)) {
             self.process.health.solved(&format!("flow {name}"));
+            self.forget_unless_here(name);
         }
         for (name, words) in &refused {
             if self.refused.get(name) != Some(words) {
                 warn!(flow = %name, "{words}");
                 self.process.health.problem(&format!("flow {name}"), words.clone());
             }
+            // Shows it also where it never ran.
+            self.process.board.flow(name);
         }
         self.refused = refused;
     }

@@ -112,6 +112,8 @@ install_native() {
   exec 9>"$CACHE/.lock"
   flock -w 1800 9 || die "another installation has held $CACHE/.lock for half an hour"
   command -v python3 >/dev/null || apt_install python3
+  # The page is tested in it.
+  command -v chromedriver >/dev/null || apt_install chromium chromium-driver
   if want kafka; then install_kafka; fi
   if want postgres; then install_postgres; fi
   if want mongo; then

@@ -1,6 +1,7 @@
 //! The harness: one file per thing that a test touches. Everything here waits for observable facts with a deadline and
 //! names what it waited for; nothing sleeps for luck, nothing is mocked.
 
+pub mod browser;
 pub mod case;
 pub mod chaos;
 pub mod guests;

@@ -1,11 +1,12 @@
-//! Accepts connections under limits: how many, how long they may be silent, how long they live. Without them a few
-//! slow clients could hold all file descriptors.
+//! Accepts connections under limits: how many, how long they may take for a request or be silent, how long they live.
+//! Without them a few slow clients could hold all file descriptors.
 
 use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
 /// Connections at the same time; further ones wait in the kernel.
-const CONNECTIONS: usize = 32;
-/// Longest silence, before a request and within one.
+const CONNECTIONS: usize = 128;
+/// Longest time until a request is complete, and longest silence after that. What a client sends does not prolong it: a
+/// request that comes byte by byte is cut off.
 const IDLE: Duration = Duration::from_secs(5);
-/// Longest life of a connection, whatever happens on it.
+/// Longest life of a connection, whatever happens on it, unless it carries a stream.
 const LIFE: Duration = Duration::from_secs(60);
 /// Pause after a failed accept, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -34,7 +36,25 @@ pub(super) struct Connection {
     stream: TcpStream,
     end: Instant,
     timer: Pin<Box<Sleep>>,
+    life: Life,
     _permit: OwnedSemaphorePermit,
+}
+
+/// What a handler may say about its connection.
+#[derive(Clone, Default)]
+pub(super) struct Life(Arc<AtomicBool>);
+
+impl Life {
+    /// It carries a stream of events, which may last.
+    pub(super) fn is_stream(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, Connections>> for Life {
+    fn connect_info(stream: axum::serve::IncomingStream<'_, Connections>) -> Self {
+        stream.io().life.clone()
+    }
 }
 
 impl Connections {
@@ -53,7 +73,8 @@ impl axum::serve::Listener for Connections {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     let timer = Box::pin(tokio::time::sleep(IDLE));
-                    return (Connection { stream, end: Instant::now() + LIFE, timer, _permit: permit }, address);
+                    let (end, life) = (Instant::now() + LIFE, Life::default());
+                    return (Connection { stream, end, timer, life, _permit: permit }, address);
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
@@ -66,9 +87,10 @@ impl axum::serve::Listener for Connections {
 }
 
 impl Connection {
-    /// After some progress: the next silence begins now.
+    /// The client took something: the next silence begins now.
     fn progress(&mut self) {
-        let deadline = (Instant::now() + IDLE).min(self.end);
+        let silence = Instant::now() + IDLE;
+        let deadline = if self.life.0.load(Ordering::Relaxed) { silence } else { silence.min(self.end) };
         self.timer.as_mut().reset(deadline);
     }
 
@@ -77,29 +99,28 @@ impl Connection {
         ready!(self.timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
+}
 
-    fn timed<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match result {
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        // Also where there is something to read: a client could keep that up for ever.
+        match self.expired(cx) {
+            Poll::Pending => result,
+            expired => expired,
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(cx, buf) {
             Poll::Pending => self.expired(cx),
             done => {
                 self.progress();
                 done
             }
         }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.timed(cx, result)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.timed(cx, result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

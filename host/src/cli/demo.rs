@@ -14,9 +14,11 @@ use self::generator::Generator;
 use self::view::{Counts, View};
 use super::modules::Loader;
 use super::{Failure, out, tokio_runtime};
+use crate::board::Board;
 use crate::config::units::parse_duration;
 use crate::config::{Config, Delivery, Flow, Limits, Log, Sink};
 use crate::health::Health;
+use crate::logs::recent::Recent;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::supervisor::{self, Settings};
@@ -50,7 +52,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::environment(format!("cannot make a temporary folder: {error}")))?;
     let cluster = Arc::new(Cluster::start(&[TOPIC, &format!("{TOPIC}.dlq")])?);
     let config = config(dir.path(), &module, &cluster.brokers())?;
-    let _logs = logs::start(&config.log).map_err(Failure::environment)?;
+    let logs = logs::start(&config.log).map_err(Failure::environment)?;
     let shutdown =
         Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
     out::say(&format!(
@@ -59,27 +61,26 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         dir.path().display(),
         module.display()
     ));
-    let result = show(args, config, &cluster, &shutdown);
+    let result = show(args, config, &cluster, &shutdown, logs.recent());
     drop(dir);
     result
 }
 
 /// Runs host and generator, shows what they do, and stops both.
-fn show(args: &DemoArgs, config: Config, cluster: &Arc<Cluster>, shutdown: &Arc<Shutdown>) -> Result<(), Failure> {
+fn show(
+    args: &DemoArgs,
+    config: Config,
+    cluster: &Arc<Cluster>,
+    shutdown: &Arc<Shutdown>,
+    lines: Arc<Recent>,
+) -> Result<(), Failure> {
     let tokio = tokio_runtime()?;
     let (metrics, health) = (Metrics::new(), Health::new());
-    admin::start(&config.admin.listen, metrics.clone(), health.clone(), tokio.handle())
-        .map_err(Failure::environment)?;
+    let board = Board::new(metrics.clone(), health.clone(), lines);
+    let _server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
     let database = config.base.join("demo.db");
     let handle = tokio.handle().clone();
-    let settings = Settings {
-        config,
-        once: false,
-        metrics: metrics.clone(),
-        health: health.clone(),
-        shutdown: shutdown.clone(),
-        tokio: handle,
-    };
+    let settings = Settings { config, once: false, board, shutdown: shutdown.clone(), tokio: handle };
     let host = std::thread::Builder::new()
         .name("host".into())
         .spawn(move || supervisor::run(settings))

@@ -6,6 +6,7 @@ mod sources;
 mod stage;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::sources::{Changed, Sources};
@@ -17,6 +18,7 @@ use super::test::{cases, show};
 use super::{Failure, kafka_settings};
 use crate::config::{Config, Log};
 use crate::logs;
+use crate::logs::recent::Recent;
 use crate::samples::check;
 use crate::shutdown::Shutdown;
 
@@ -51,7 +53,7 @@ pub(super) fn run(args: &DevArgs, config: Option<&Path>) -> Result<(), Failure> 
             ..Log::default()
         },
     };
-    let _logs = logs::start(&log).map_err(Failure::environment)?;
+    let logs = logs::start(&log).map_err(Failure::environment)?;
     let shutdown =
         Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
     let mut session = Session {
@@ -62,6 +64,7 @@ pub(super) fn run(args: &DevArgs, config: Option<&Path>) -> Result<(), Failure> 
         place,
         built: None,
         in_place: None,
+        lines: logs.recent(),
     };
     let result = session.watch(&shutdown);
     session.close();
@@ -95,6 +98,8 @@ struct Session {
     built: Option<(Built, Subject)>,
     /// Digest of the module that was put in place last.
     in_place: Option<String>,
+    /// What the host on its stage has logged.
+    lines: Arc<Recent>,
 }
 
 impl Session {
@@ -142,7 +147,7 @@ impl Session {
         if self.in_place.as_deref() == Some(&*subject.module.digest) {
             return Ok(());
         }
-        self.place.swap(built, subject)?;
+        self.place.swap(built, subject, &self.lines)?;
         let took = compiled.elapsed().as_secs_f64();
         let digest = subject.module.digest.to_string();
         out::data(&format!(
@@ -172,7 +177,7 @@ impl Session {
 }
 
 impl Place {
-    fn swap(&mut self, built: &Built, subject: &Subject) -> Result<(), Failure> {
+    fn swap(&mut self, built: &Built, subject: &Subject, lines: &Arc<Recent>) -> Result<(), Failure> {
         match self {
             Place::Folder(dir) => build::put(dir, &built.name, &built.bytes).map(drop),
             Place::Here { config, brokers, stage } => {
@@ -185,7 +190,12 @@ impl Place {
                 }
                 let stage = match stage {
                     Some(stage) => stage,
-                    None => stage.insert(Box::new(Stage::start(config.as_deref(), brokers.as_deref(), subject)?)),
+                    None => stage.insert(Box::new(Stage::start(
+                        config.as_deref(),
+                        brokers.as_deref(),
+                        subject,
+                        lines.clone(),
+                    )?)),
                 };
                 stage.swap(built, subject)
             }

@@ -1,6 +1,7 @@
-//! `wasmill flow`: what a person does with one flow. The host need not run for it, and for `reset` must not.
+//! `wasmill flow`: what a person does with one flow. For `reset` no host may run it, for the others one must.
 
 mod reset;
+mod steer;
 
 use std::path::Path;
 
@@ -22,10 +23,19 @@ enum Action {
     /// again: empty the table first, or use upserts. Documents keep their _id. Kafka outputs are published once more.
     #[command(after_help = reset::EXAMPLES)]
     Reset(reset::ResetArgs),
+    /// Stop reading; what was read already is written, and the host stays in the group
+    Pause(steer::SteerArgs),
+    /// Go on after a pause
+    Resume(steer::SteerArgs),
+    /// Run the modules of before, until the file of a module changes again
+    Rollback(steer::RollbackArgs),
 }
 
 pub(super) fn run(args: &FlowArgs, file: Option<&Path>) -> Result<(), Failure> {
     match &args.action {
         Action::Reset(args) => reset::run(args, file),
+        Action::Pause(args) => steer::pause(args, file),
+        Action::Resume(args) => steer::resume(args, file),
+        Action::Rollback(args) => steer::rollback(args, file),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Failure, out, tokio_runtime};
+use crate::board::Board;
 use crate::config::Config;
 use crate::config::load::file_to_read;
 use crate::feed::hosted::Hosted;
@@ -25,31 +26,23 @@ pub(super) fn run(args: &RunArgs, file: Option<&Path>) -> Result<(), Failure> {
     let shutdown =
         Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
     let tokio = tokio_runtime()?;
-    let (metrics, health) = (Metrics::new(), Health::new());
+    let board = Board::new(Metrics::new(), Health::new(), logs.recent());
     match file_to_read(file) {
         Some(file) => tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "starting"),
         None => tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting from environment variables"),
     }
-    if !config.admin.listen.is_empty() {
-        admin::start(&config.admin.listen, metrics.clone(), health.clone(), tokio.handle())
-            .map_err(Failure::environment)?;
-    }
+    let server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
     // With --once nothing new is wanted.
     let feeds = match args.once {
         true => None,
-        false => Some(Hosted::start(&config, &health, &shutdown).map_err(Failure::environment)?),
+        false => Some(Hosted::start(&config, &board.health, &shutdown).map_err(Failure::environment)?),
     };
-    let settings = Settings {
-        config,
-        once: args.once,
-        metrics,
-        health,
-        shutdown: shutdown.clone(),
-        tokio: tokio.handle().clone(),
-    };
+    let settings =
+        Settings { config, once: args.once, board, shutdown: shutdown.clone(), tokio: tokio.handle().clone() };
     let result = supervisor::run(settings);
     shutdown.request();
     feeds.into_iter().for_each(Hosted::join);
+    drop(server);
     // Nothing that still runs there is worth waiting for: everything to be kept is committed.
     tokio.shutdown_background();
     let lost = logs.dropped().lines();

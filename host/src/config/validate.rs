@@ -7,7 +7,7 @@ mod sink;
 use std::net::SocketAddr;
 
 use super::report::{Problem, nearest};
-use super::{Config, Log, load::key_name};
+use super::{Admin, Config, Log, load::key_name};
 
 /// Longest name of an instance or a flow: both are part of transactional ids.
 const MAX_NAME: usize = 200;
@@ -55,7 +55,7 @@ pub(super) fn check(config: &Config, whole: bool) -> Vec<Finding> {
     for (name, sink) in &config.sinks {
         sink::check(name, sink, &mut findings);
     }
-    admin(&config.admin.listen, &mut findings);
+    admin(&config.admin, &mut findings);
     log(&config.log, &mut findings);
     flow::check(config, whole, &mut findings);
     feed::check(config, whole, &mut findings);
@@ -132,12 +132,28 @@ fn modules(config: &Config, whole: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-fn admin(listen: &str, findings: &mut Vec<Finding>) {
+fn admin(admin: &Admin, findings: &mut Vec<Finding>) {
+    let listen = &*admin.listen;
     let localhost = listen.strip_prefix("localhost:").is_some_and(|port| port.parse::<u16>().is_ok());
     if !listen.is_empty() && !localhost && listen.parse::<SocketAddr>().is_err() {
         let help =
             "write `address:port`, such as \"127.0.0.1:8686\", \"0.0.0.0:8686\" or \"[::1]:0\"; \"\" for no server";
         findings.push(Finding::new(&["admin", "listen"], "not an address to listen on", help));
+    } else if !listen.is_empty() && !admin.is_local() && admin.token().is_none() {
+        let help = "set [admin] token = \"${file:/run/secrets/wasmill_token}\", or listen on 127.0.0.1";
+        findings.push(Finding::new(
+            &["admin", "listen"],
+            "other machines reach this address, so a token is needed",
+            help,
+        ));
+    }
+    if admin
+        .token()
+        .is_some_and(|token| token.len() < Admin::TOKEN_LENGTH || !token.bytes().all(|c| c.is_ascii_graphic()))
+    {
+        let help =
+            "write at least 16 printable ASCII characters without spaces, such as those of `openssl rand -hex 32`";
+        findings.push(Finding::new(&["admin", "token"], "not a token", help));
     }
 }
 

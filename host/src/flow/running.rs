@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::stages::Stages;
 use super::writer::{self, Silence, Writer};
 use super::{Shared, watch};
+use crate::board::{Board, FlowBoard};
 use crate::config::{Config, Delivery};
 use crate::health::{Beat, Health};
 use crate::metrics::{ByFlow, ByPartition, Metrics};
@@ -40,6 +41,7 @@ pub struct Process {
     /// Whether the name was configured.
     pub named: bool,
     pub metrics: Arc<Metrics>,
+    pub board: Arc<Board>,
     pub health: Arc<Health>,
     pub tokio: tokio::runtime::Handle,
     pub pool: Arc<Pool>,
@@ -71,13 +73,15 @@ pub struct Running {
     stop: Arc<AtomicBool>,
     abandon: Arc<AtomicBool>,
     end: Arc<Mutex<Option<End>>>,
+    board: Arc<FlowBoard>,
+    /// Number of the last swap that was begun.
+    swaps: Arc<Mutex<u64>>,
     process: Process,
 }
 
 impl Running {
     /// Starts a flow. Errors are mistakes of the configuration; servers that are down are waited for.
-    pub fn start(plan: Plan, sinks: Vec<Arc<dyn Sink>>, process: Process) -> Result<Running, String> {
-        let plan = Arc::new(plan);
+    pub fn start(plan: Arc<Plan>, sinks: Vec<Arc<dyn Sink>>, process: Process) -> Result<Running, String> {
         let running = Running {
             chains: Arc::new(Chains::new(plan.chain.clone())),
             plan: Mutex::new(plan.clone()),
@@ -85,8 +89,11 @@ impl Running {
             stop: Arc::default(),
             abandon: Arc::default(),
             end: Arc::default(),
+            board: process.board.flow(&plan.name),
+            swaps: Arc::default(),
             process: process.clone(),
         };
+        let kinds: Vec<(String, &'static str)> = sinks.iter().map(|s| (s.name().to_owned(), s.kind())).collect();
         let parts = Parts::build(&plan, sinks, &process, &running)?;
         let end = running.end.clone();
         let thread = std::thread::Builder::new().name(format!("flow {}", plan.name));
@@ -95,26 +102,43 @@ impl Running {
             *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         };
         thread.spawn(run).map_err(|cause| format!("could not start a thread for flow {}: {cause}", plan.name))?;
+        running.board.started(&plan, kinds.into_iter());
         Ok(running)
     }
 
     /// Puts other modules in place for the next batch, once their tables are prepared. The running ones go on until
     /// then, and a later swap overtakes this one.
-    pub fn swap(&self, plan: Plan) {
-        let plan = Arc::new(plan);
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.clone();
-        let current = Arc::downgrade(&plan);
-        let (chains, sinks, stop, process) =
-            (self.chains.clone(), self.sinks.clone(), self.stop.clone(), self.process.clone());
-        // The plan in `self.plan` is the only strong one beside this thread's: a later swap or the end drops it.
+    pub fn swap(&self, plan: Arc<Plan>) {
+        let begun = Instant::now();
+        let number = self.next_swap(&plan);
+        let (place, sinks, stop) = (self.place(number), self.sinks.clone(), self.stop.clone());
+        let process = self.process.clone();
         std::thread::spawn(move || {
             let key = format!("flow {} swap", plan.name);
-            let overtaken = || current.strong_count() < 2 || stop.load(Ordering::Relaxed);
-            if prepare(&plan, &sinks, &process, &key, &overtaken) {
-                chains.swap(plan.chain.clone());
+            let overtaken = || place.is_overtaken() || stop.load(Ordering::Relaxed);
+            if prepare(&plan, &sinks, &process, &key, &overtaken) && place.put(&plan, &process, begun) {
                 info!(flow = %plan.name, digest = %plan.chain.digest, "modules in place for the next batch");
             }
         });
+    }
+
+    /// Puts modules back in place that ran here before, so that their tables need no preparation.
+    pub fn swap_back(&self, plan: Arc<Plan>, begun: Instant) {
+        let number = self.next_swap(&plan);
+        if self.place(number).put(&plan, &self.process, begun) {
+            info!(flow = %plan.name, digest = %plan.chain.digest, "the modules of before are in place for the next batch");
+        }
+    }
+
+    fn next_swap(&self, plan: &Arc<Plan>) -> u64 {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.clone();
+        let mut last = self.swaps.lock().unwrap_or_else(PoisonError::into_inner);
+        *last += 1;
+        *last
+    }
+
+    fn place(&self, number: u64) -> Place {
+        Place { chains: self.chains.clone(), board: self.board.clone(), swaps: self.swaps.clone(), number }
     }
 
     /// Asks the flow to end: no more records are read; batches on their way are finished unless `abandon` follows.
@@ -140,6 +164,34 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
         self.abandon();
+    }
+}
+
+/// Where the modules of a swap are put, unless a later swap was begun meanwhile.
+struct Place {
+    chains: Arc<Chains>,
+    board: Arc<FlowBoard>,
+    swaps: Arc<Mutex<u64>>,
+    number: u64,
+}
+
+impl Place {
+    fn is_overtaken(&self) -> bool {
+        *self.swaps.lock().unwrap_or_else(PoisonError::into_inner) != self.number
+    }
+
+    /// The next batch is sealed with these modules; false where the swap was overtaken.
+    fn put(&self, plan: &Plan, process: &Process, begun: Instant) -> bool {
+        let last = self.swaps.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != self.number {
+            return false;
+        }
+        self.chains.swap(plan.chain.clone());
+        let took = begun.elapsed();
+        let labels = ByFlow { flow: plan.name.to_string() };
+        process.metrics.module_swap_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        self.board.swapped(plan, took);
+        true
     }
 }
 
@@ -184,6 +236,7 @@ impl Parts {
             consumer,
             ownership,
             metrics: process.metrics.clone(),
+            board: running.board.clone(),
             health: process.health.clone(),
             tokio: process.tokio.clone(),
             brokers: kafka.brokers.clone(),
@@ -320,8 +373,9 @@ impl Parts {
             sealed,
             transactional: self.plan.delivery == Delivery::Transactional,
             health: self.process.health.clone(),
-            on_lag: lag_gauge(&self.plan.name, &self.process.metrics),
-            on_pause: pause_gauge(&self.plan.name, &self.process.metrics),
+            board: self.shared.board.clone(),
+            on_lag: lag_gauge(&self.shared.board, &self.process.metrics),
+            on_pause: pause_gauge(&self.shared.board, &self.process.metrics),
             on_other_module: replay_counter(&self.plan.name, &self.process.metrics),
             stop: self.stop.clone(),
             once: self.process.once,
@@ -425,16 +479,20 @@ fn written_topics(plan: &Plan) -> String {
     patterns.collect::<Vec<_>>().join(",")
 }
 
-fn lag_gauge(flow: &str, metrics: &Arc<Metrics>) -> reader::TellLag {
-    let (flow, metrics) = (flow.to_owned(), metrics.clone());
-    Box::new(move |(topic, partition), lag| {
+fn lag_gauge(board: &Arc<FlowBoard>, metrics: &Arc<Metrics>) -> reader::TellLag {
+    let (flow, board, metrics) = (board.name.to_string(), board.clone(), metrics.clone());
+    Box::new(move |partition, standing| {
+        let age = board.stands(partition, standing);
+        let (topic, partition) = partition;
         let labels = ByPartition { flow: flow.clone(), topic: topic.to_string(), partition: partition.to_string() };
-        match lag {
-            Some(lag) => {
-                metrics.consumer_lag.get_or_create(&labels).set(lag);
+        match standing {
+            Some((committed, end)) => {
+                metrics.consumer_lag.get_or_create(&labels).set((end - committed).max(0));
+                metrics.commit_age.get_or_create(&labels).set(age.as_secs_f64());
             }
             None => {
                 metrics.consumer_lag.remove(&labels);
+                metrics.commit_age.remove(&labels);
             }
         }
     })
@@ -454,9 +512,11 @@ fn replay_counter(flow: &str, metrics: &Arc<Metrics>) -> Box<dyn Fn() + Send> {
     })
 }
 
-fn pause_gauge(flow: &str, metrics: &Arc<Metrics>) -> Box<dyn Fn(bool) + Send> {
-    let gauge = metrics.backpressure.get_or_create(&ByFlow { flow: flow.to_owned() }).clone();
+fn pause_gauge(board: &Arc<FlowBoard>, metrics: &Arc<Metrics>) -> Box<dyn Fn(bool) + Send> {
+    let gauge = metrics.backpressure.get_or_create(&ByFlow { flow: board.name.to_string() }).clone();
+    let board = board.clone();
     Box::new(move |paused| {
+        board.behind(paused);
         gauge.set(i64::from(paused));
     })
 }

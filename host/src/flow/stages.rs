@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer, ConsumerGroupMetadata};
@@ -87,6 +88,11 @@ impl Batch {
         }
     }
 
+    /// What went to each sink, and last to Kafka.
+    pub fn items(&self) -> impl Iterator<Item = &[Item]> {
+        self.sinks.iter().chain([&self.kafka]).map(|batch| batch.items.as_slice())
+    }
+
     /// Whether records are in it that were dead letters before.
     pub fn is_redriven(&self) -> bool {
         self.kafka.redriven.is_some()
@@ -157,10 +163,11 @@ impl Stages {
         if needs_progress && is_told(to_write.journal) {
             to_write.verdicts = batch.decisions.all().to_vec();
         }
+        let begun = Instant::now();
         match shared.wait_for(sink.write(to_write)) {
             Ok(written) => {
                 self.solved(shared, sink.name());
-                shared.written(sink.name()).inc_by(written.outputs);
+                shared.wrote(sink.name(), written.outputs, begun.elapsed());
                 match self.moved_on(shared, index, batch, &written) {
                     Some(event) => Ok(event),
                     None => take_written(shared, index, batch, written),
@@ -226,10 +233,11 @@ impl Stages {
         let group = batch.group.as_ref().filter(|_| publication == Publication::Transaction);
         let commit = group.map(|group| TransactionCommit { offsets: &offsets, group });
         let transaction = commit.is_some();
+        let begun = Instant::now();
         match shared.kafka.publish(&Publish { batch: &batch.kafka, dead_letters: &letters, commit }) {
             Ok(published) => {
                 self.solved(shared, KAFKA);
-                shared.written(KAFKA).inc_by(published.outputs);
+                shared.wrote(KAFKA, published.outputs, begun.elapsed());
                 if transaction {
                     note_committed(shared, batch);
                 }
@@ -337,6 +345,7 @@ impl Stages {
     fn failed(&mut self, shared: &Shared, what: &str, words: &str) {
         let key = format!("flow {} sink {what}", shared.name);
         shared.retried(what).inc();
+        shared.board.failed(what, words);
         warn!(flow = %shared.name, sink = what, "{words}");
         shared.health.problem(&key, words);
         self.told.insert(key);
@@ -350,6 +359,7 @@ impl Stages {
         if self.told.remove(&key) {
             tracing::info!(flow = %shared.name, sink = what, "works again");
             shared.health.solved(&key);
+            shared.board.works_again(what);
         }
     }
 }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::{error, info, warn};
 
-use super::Shared;
 use super::breaker::Breaker;
 use super::stages::{Batch, Stages};
+use super::{Shared, shown};
 use crate::commit::{Abandon, Action, Commit, Event, Stage, decisions, epochs};
 use crate::config::OnError;
 use crate::failpoint;
 use crate::health::Beat;
+use crate::metrics::ByGuest;
 use crate::outcome::{Ruling, Transformed, Verdict};
 use crate::router::{self, Routed};
 use crate::runtime::{Job, Pool};
@@ -290,9 +291,14 @@ impl Writer {
                 OnError::DeadLetter | OnError::Stop => shared.dead(verdict.code.as_str()).inc(),
             };
         }
-        shared.metrics.module_traps.get_or_create(&shared.by_flow()).inc_by(tally.traps);
+        for (module, traps) in &tally.trapped {
+            let labels = ByGuest { flow: shared.name.to_string(), module: module.to_string() };
+            shared.metrics.module_traps.get_or_create(&labels).inc_by(*traps);
+        }
         shared.metrics.records_slow.get_or_create(&shared.by_flow()).inc_by(tally.slow);
         shared.metrics.batches.get_or_create(&shared.by_flow()).inc();
+        shared.metrics.batch_records.get_or_create(&shared.by_flow()).observe(tally.records as f64);
+        shown::show(shared, batch, tally);
         self.silence.add(&shared.name, tally);
     }
 }
@@ -305,12 +311,13 @@ enum StageEvent {
 }
 
 /// Figures of a batch for the metrics.
-struct Tally {
+pub(super) struct Tally {
     records: u64,
     outputs: u64,
     dead: u64,
-    filtered: Vec<(Arc<str>, u64)>,
-    traps: u64,
+    pub(super) filtered: Vec<(Arc<str>, u64)>,
+    /// Traps by module.
+    pub(super) trapped: Vec<(Arc<str>, u64)>,
     slow: u64,
 }
 
@@ -321,7 +328,7 @@ impl Tally {
             outputs: (routed.sinks.iter().map(Vec::len).sum::<usize>() + routed.kafka.len()) as u64,
             dead: routed.verdicts.len() as u64,
             filtered: routed.filtered.iter().map(|(reason, count)| (reason.clone(), *count)).collect(),
-            traps: routed.traps,
+            trapped: routed.trapped.iter().map(|(module, count)| (module.clone(), *count)).collect(),
             slow: routed.slow,
         }
     }

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::Level;
 
-use crate::metrics::{FloatGauge, Metrics};
+use crate::metrics::{ByGuest, FloatGauge, Metrics};
 
 /// Longest log line and message of a guest.
 pub(super) const LINE_BYTES: usize = 1024;
@@ -48,6 +48,8 @@ pub(super) struct Effects {
     line_bytes: usize,
     dropped: u64,
     handles: Vec<Handle>,
+    /// Time of the calls; none while a module is being tried.
+    times: Option<Histogram>,
 }
 
 struct Handle {
@@ -71,7 +73,16 @@ pub(super) enum Kind {
 
 impl Effects {
     pub(super) fn new(metrics: Arc<Metrics>, shared: Arc<Shared>, flow: Arc<str>, module: Arc<str>) -> Self {
-        Effects { metrics, shared, flow, module, lines: vec![], line_bytes: 0, dropped: 0, handles: vec![] }
+        let labels = || ByGuest { flow: flow.to_string(), module: module.to_string() };
+        let times = (*flow != *super::EXAMPLES).then(|| metrics.transform_seconds.get_or_create_owned(&labels()));
+        Effects { metrics, shared, flow, module, lines: vec![], line_bytes: 0, dropped: 0, handles: vec![], times }
+    }
+
+    /// A call took so long.
+    pub(super) fn took(&self, time: Duration) {
+        if let Some(times) = &self.times {
+            times.observe(time.as_secs_f64());
+        }
     }
 
     pub(super) fn log(&mut self, level: Level, message: &str) {

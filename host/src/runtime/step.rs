@@ -3,7 +3,7 @@
 //! clock, except how long the search takes: verdicts come from a fresh store on the metered engine.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::contract::{Emitted, Failure, Fate, Reply};
 use super::effects::{LINE_BYTES, clean};
@@ -122,7 +122,9 @@ impl Run<'_> {
 
     fn call(&mut self, part: &Slice, time: Duration) -> Result<Reply, Trouble> {
         let mut instance = self.instances.take(self.chain, self.step).map_err(|m| self.environment(&m))?;
+        let begun = Instant::now();
         let called = instance.call(part, &self.chain.limits, time);
+        instance.effects().took(begun.elapsed());
         let reply = called.and_then(|reply| checked(reply, part.len(), self.targets())).map_err(Trouble::Fault)?;
         instance.effects().commit();
         self.instances.keep(self.chain, self.step, instance);

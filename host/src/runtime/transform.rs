@@ -52,6 +52,9 @@ impl Work<'_> {
     fn collect(&mut self, step: usize, derived: &Derived, stepped: Stepped, next: &mut Next) {
         self.done.slow += stepped.slow;
         self.done.traps += stepped.traps;
+        if stepped.traps > 0 {
+            self.done.trapped.push((self.chain.steps[step].module.name.clone(), stepped.traps));
+        }
         for (index, ruling) in stepped.rulings.into_iter().enumerate() {
             if let Some(ruling) = ruling {
                 self.roots[derived.root(index as u32) as usize].note(ruling, step);

@@ -23,6 +23,7 @@ use super::open_batch::{Incoming, OpenBatch, Origin};
 use super::ownership::Ownership;
 use super::resolve::{Answer, Replay, Resolver};
 use super::{Partition, Sealed, SealedSpan};
+use crate::board::FlowBoard;
 use crate::failpoint;
 use crate::health::{Beat, Health};
 use crate::record::{Header, Slice};
@@ -73,6 +74,8 @@ pub struct Reader {
     /// Whether batches carry the group's metadata.
     pub transactional: bool,
     pub health: Arc<Health>,
+    /// What operators see of the flow and may ask of it.
+    pub board: Arc<FlowBoard>,
     pub on_lag: TellLag,
     pub on_pause: Box<dyn Fn(bool) + Send>,
     /// Told of each replay for which the modules of then are not at hand.
@@ -83,8 +86,8 @@ pub struct Reader {
     pub once: bool,
 }
 
-/// Told the lag of a partition, or that it is not ours any more.
-pub type TellLag = Box<dyn Fn(&Partition, Option<i64>) + Send>;
+/// Told how far a partition is committed and where it ends, or that it is not ours any more.
+pub type TellLag = Box<dyn Fn(&Partition, Option<(i64, i64)>) + Send>;
 
 /// Ways in which the thread ends without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,6 +246,10 @@ impl Loop {
 
     /// Takes what the consumer has, until the batch is full or there is nothing more at the moment.
     fn fill(&mut self) -> Result<(), String> {
+        if self.reader.board.is_paused() {
+            // What was taken already is finished; the group sees us alive.
+            return self.serve(if self.reader.open.is_empty() { IDLE_POLL } else { BUSY_POLL });
+        }
         self.serve(Duration::ZERO)?;
         let mut patience = match (self.reader.open.is_empty(), self.room()) {
             // Nothing can arrive before partitions are there.
@@ -363,9 +370,10 @@ impl Loop {
         if !self.reader.open.is_empty() && self.room() {
             self.seal();
         }
-        if !self.reader.open.is_full() {
+        let held = self.reader.board.is_paused();
+        if held || !self.reader.open.is_full() {
             self.full_since = None;
-            return self.pause(false);
+            return self.pause(held);
         }
         let since = *self.full_since.get_or_insert_with(Instant::now);
         if since.elapsed() > PAUSE_AFTER {
@@ -426,8 +434,9 @@ impl Loop {
         match result {
             Ok(()) => {
                 self.paused = pause;
-                (self.reader.on_pause)(pause);
-                debug!(flow = %self.reader.flow, pause, "back-pressure");
+                let held = self.reader.board.is_paused();
+                (self.reader.on_pause)(pause && !held);
+                debug!(flow = %self.reader.flow, pause, held, "intake");
             }
             Err(cause) => warn!(flow = %self.reader.flow, "could not pause or resume: {cause}"),
         }

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::admin;
+use crate::board::Board;
 use crate::cli::build::{self, Built};
 use crate::cli::demo::cluster::Cluster;
 use crate::cli::demo::view::Counts;
@@ -17,6 +18,7 @@ use crate::config::units::Span;
 use crate::config::{Config, Delivery, Flow, Sink, Start};
 use crate::flow::plan::NEXT;
 use crate::health::Health;
+use crate::logs::recent::Recent;
 use crate::manifest::Manifest;
 use crate::metrics::Metrics;
 use crate::router::KAFKA;
@@ -40,6 +42,8 @@ pub(super) struct Stage {
     metrics: Arc<Metrics>,
     shutdown: Arc<Shutdown>,
     host: Option<JoinHandle<Result<(), supervisor::Failure>>>,
+    #[expect(dead_code, reason = "held for as long as the host lives")]
+    server: Option<admin::Server>,
     tokio: tokio::runtime::Runtime,
     mock: Option<Mock>,
     /// What the host was configured for; another manifest may need another host.
@@ -57,7 +61,12 @@ struct Mock {
 }
 
 impl Stage {
-    pub(super) fn start(given: Option<&Config>, brokers: Option<&str>, subject: &Subject) -> Result<Stage, Failure> {
+    pub(super) fn start(
+        given: Option<&Config>,
+        brokers: Option<&str>,
+        subject: &Subject,
+        lines: Arc<Recent>,
+    ) -> Result<Stage, Failure> {
         let (name, manifest) = (subject.module.name.to_string(), &subject.module.manifest);
         if given.is_none() && manifest.targets.iter().any(|target| target.sink == NEXT) {
             return Err(Failure::config(format!(
@@ -95,24 +104,30 @@ impl Stage {
         let flow = flow.map_or(name, |(flow, _)| flow.clone());
         let (metrics, health, shutdown) = (Metrics::new(), Health::new(), Shutdown::new());
         let tokio = tokio_runtime()?;
-        if !config.admin.listen.is_empty() {
-            admin::start(&config.admin.listen, metrics.clone(), health.clone(), tokio.handle())
-                .map_err(Failure::environment)?;
-        }
-        let settings = Settings {
-            config,
-            once: false,
-            metrics: metrics.clone(),
-            health: health.clone(),
-            shutdown: shutdown.clone(),
-            tokio: tokio.handle().clone(),
-        };
+        let board = Board::new(metrics.clone(), health.clone(), lines);
+        let server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
+        let settings =
+            Settings { config, once: false, board, shutdown: shutdown.clone(), tokio: tokio.handle().clone() };
         let host = std::thread::Builder::new()
             .name("host".into())
             .spawn(move || supervisor::run(settings))
             .map_err(|error| Failure::environment(format!("cannot start a thread: {error}")))?;
         let host = Some(host);
-        Ok(Stage { modules, flow, health, metrics, shutdown, host, tokio, mock, sinks, named_topic, fed: 0, _dir: dir })
+        Ok(Stage {
+            server,
+            modules,
+            flow,
+            health,
+            metrics,
+            shutdown,
+            host,
+            tokio,
+            mock,
+            sinks,
+            named_topic,
+            fed: 0,
+            _dir: dir,
+        })
     }
 
     /// Whether a module with this manifest can run here.

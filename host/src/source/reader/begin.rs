@@ -105,6 +105,7 @@ impl Loop {
         }
         info!(flow = %self.reader.flow, partition = %format!("{topic}/{number}"), offset = begin.start, "reading");
         self.reader.ownership.commit(partition, epoch, begin.start);
+        (self.reader.on_lag)(partition, Some((begin.start, begin.end)));
         slot.epoch = epoch;
         let replay = begin.replay;
         if let Some(replay) = &replay

@@ -15,10 +15,13 @@ use crate::source::{Partition, ffi};
 
 /// Between two looks while nothing gives reason for one.
 const CALM: Duration = Duration::from_secs(10);
+/// Longest wait for the end of a partition.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks at least.
 const EAGER: Duration = Duration::from_secs(1);
 
 type Found = Vec<(Partition, u64, Finding)>;
+type Ends = Vec<(Partition, i64)>;
 
 /// What the look-out remembers.
 pub(super) struct Lookout {
@@ -31,6 +34,10 @@ pub(super) struct Lookout {
     held: HashMap<Partition, (i64, Instant)>,
     /// Since when the beginnings of partitions cannot be found out.
     unresolved: Option<Instant>,
+    /// Ends of partitions that are asked for while nothing is fetched.
+    ends: (Sender<Ends>, Receiver<Ends>),
+    asking_ends: bool,
+    known_ends: HashMap<Partition, i64>,
 }
 
 impl Default for Lookout {
@@ -42,6 +49,9 @@ impl Default for Lookout {
             alarmed: false,
             held: HashMap::new(),
             unresolved: None,
+            ends: crossbeam_channel::unbounded(),
+            asking_ends: false,
+            known_ends: HashMap::new(),
         }
     }
 }
@@ -168,17 +178,48 @@ impl Loop {
         self.lookout.unresolved = None;
     }
 
+    /// The client learns where partitions end from what it fetches: while it is paused they are asked for, on a thread
+    /// of its own.
+    fn ask_ends(&mut self) {
+        while let Ok(ends) = self.lookout.ends.1.try_recv() {
+            self.lookout.asking_ends = false;
+            self.lookout.known_ends.extend(ends);
+        }
+        if !self.paused {
+            return self.lookout.known_ends.clear();
+        }
+        let reading = self.slots.values().flat_map(HashMap::values).filter(|s| matches!(s.state, State::Reading(_)));
+        let asked: Vec<Partition> = reading.map(|slot| slot.partition.clone()).collect();
+        if self.lookout.asking_ends || asked.is_empty() {
+            return;
+        }
+        self.lookout.asking_ends = true;
+        let (consumer, answer) = (self.reader.consumer.clone(), self.lookout.ends.0.clone());
+        std::thread::spawn(move || {
+            let end = |(topic, number): Partition| {
+                let (_, end) = consumer.fetch_watermarks(&topic, number, END_PATIENCE).ok()?;
+                Some(((topic, number), end))
+            };
+            let ends = asked.into_iter().filter_map(end).collect();
+            // Nobody waits where the flow has ended meanwhile; the consumer must not outlive it here.
+            drop(consumer);
+            drop(answer.send(ends));
+        });
+    }
+
     pub(super) fn tell_lag(&mut self) {
         if self.lag_told.elapsed() < Duration::from_secs(1) {
             return;
         }
         self.lag_told = Instant::now();
+        self.ask_ends();
         for slot in self.slots.values().flat_map(HashMap::values) {
             let State::Reading(reading) = &slot.state else { continue };
             let ends = ffi::cached_watermarks(self.reader.consumer.client(), &slot.partition.0, slot.partition.1);
             let end = ends.map_or(reading.target, |(_, high)| high);
+            let end = self.lookout.known_ends.get(&slot.partition).map_or(end, |known| end.max(*known));
             let committed = self.reader.ownership.committed(&slot.partition).unwrap_or(reading.sealed);
-            (self.reader.on_lag)(&slot.partition, Some((end - committed).max(0)));
+            (self.reader.on_lag)(&slot.partition, Some((committed, end)));
         }
     }
 }

@@ -1,0 +1,145 @@
+//! The page in a real browser: causes are named, records are seen before and after, buttons do what they say.
+//! `WASMILL_SCREENSHOTS=DIR` leaves pictures.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use wasmill_tests::browser::Browser;
+use wasmill_tests::kafka::{self, Outgoing};
+use wasmill_tests::proxy::Proxy;
+use wasmill_tests::{Case, Host, guests, samples, wait_until};
+
+fn picture(browser: &Browser, name: &str) {
+    if let Some(directory) = std::env::var_os("WASMILL_SCREENSHOTS") {
+        browser.screenshot(&Path::new(&directory).join(format!("{name}.png")));
+    }
+}
+
+/// Runs `steps` while records arrive.
+fn under_load(topics: &[&str], steps: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut n = 0;
+            while !done.load(Ordering::Relaxed) {
+                let values = ["good", "fine", "reject", "trap", "better"];
+                for topic in topics {
+                    let record = |i: usize| match topic.contains("quotes") {
+                        true if i % 40 == 39 => Outgoing::to(topic).value("{\"quote\": 5}"),
+                        true => {
+                            Outgoing::to(topic).value(samples::quote_json(&format!("quote {}", n + i), "Homer", ""))
+                        }
+                        false => Outgoing::to(topic).key(format!("k{i}")).value(values[i % 5]),
+                    };
+                    kafka::produce(&(0..200).map(record).collect::<Vec<_>>());
+                }
+                n += 200;
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(steps));
+        done.store(true, Ordering::Relaxed);
+        load.join().expect("the load was produced");
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+/// The page's address with the token, as `wasmill page` prints it.
+fn address(case: &Case, host: &Host) -> String {
+    let printed = wasmill_tests::host::wasmill(&["page", "--admin", &host.address()], case.path(), &case.env);
+    assert_eq!(printed.code, 0, "{}", printed.stderr);
+    printed.stdout.trim().to_owned()
+}
+
+#[test]
+fn somebody_new_finds_the_causes_and_mends_them() {
+    let mut case = Case::new("page");
+    let (proxy, url) = Proxy::before(&case.database.url);
+    case.postgres_url = url;
+    let (quotes, numbered) = (case.topic("quotes", 3), case.topic("numbered", 1));
+    case.flow(
+        "a_numbers",
+        &format!("modules = [\"numbered\"]\ntopics = [\"{numbered}\"]\ngroup = \"{}\"", case.named("a")),
+    );
+    case.flow("b_quotes", &format!("modules = [\"quotes\"]\ntopics = [\"{quotes}\"]\ngroup = \"{}\"", case.named("b")));
+    case.env = vec![("XDG_RUNTIME_DIR".into(), case.path().to_string_lossy().into_owned())];
+    case.install_as("numbered", &guests::numbered(1));
+    case.install("quotes");
+    let host = case.start();
+    host.ready();
+    let browser = Browser::start(1280, 1000);
+    under_load(&[&quotes, &numbered], || {
+        // Without the token: everything is shown, nothing is changed.
+        browser.open(&format!("http://{}/", host.address()));
+        browser.wait("document.querySelector('#ready')?.textContent === 'ready'");
+        browser.wait("document.querySelectorAll('nav .flow').length === 2");
+        browser.open("about:blank");
+        browser.open(&address(&case, &host));
+        browser.wait("document.querySelectorAll('nav .flow').length === 2");
+        assert_eq!(browser.value("location.hash.includes('token')"), false, "the token does not stay in the address");
+        browser.click("nav .flow[data-flow=b_quotes]");
+        browser.wait("document.querySelector('#flow h2')?.textContent === 'b_quotes'");
+
+        // Before and after, with what changed.
+        browser.wait("document.querySelectorAll('#records li').length >= 5");
+        browser.wait("document.querySelector('#records').textContent.includes('postgres:quotes')");
+        browser.wait("document.querySelector('#records').textContent.includes('mongodb:simpson_db.quotes')");
+        browser.wait("[...document.querySelectorAll('#records .mark')].some(m => m.textContent === 'was character')");
+        browser.wait("/\\d\\/s not shown/.test(document.querySelector('#hidden').textContent)");
+        browser.wait("Number(document.querySelectorAll('polyline')[0].getAttribute('points').split(' ').length) > 3");
+        // Dead letters by code with a sample.
+        browser.wait("document.querySelector('button[data-code=reject]')");
+        browser.click("button[data-code=reject]");
+        browser.wait("document.querySelector('.sample')?.textContent.includes('{\"quote\": 5}')");
+        picture(&browser, "records");
+        browser.prefer("dark");
+        picture(&browser, "records-dark");
+        browser.prefer("light");
+
+        pause_and_roll_back(&case, &browser);
+
+        // A broken database and a broken module: both are named without a click.
+        case.install_as("spoiled", b"no wasm at all");
+        proxy.cut();
+        browser.wait("document.querySelector('#ready').textContent === 'not ready'");
+        browser.wait("document.querySelector('nav .flow').textContent.includes('failing')");
+        browser.wait("/postgres/.test(document.querySelector('nav .reason').textContent)");
+        browser.wait("document.querySelector('nav').textContent.includes('spoiled.wasm')");
+        browser.wait("document.querySelector('.stack .box.bad')?.textContent.includes('postgres')");
+        picture(&browser, "causes");
+        proxy.restore();
+        std::fs::remove_file(case.module("spoiled")).expect("removed");
+        browser.wait("document.querySelector('#ready').textContent === 'ready'");
+    });
+    // The keyboard is enough: j and k go through the flows.
+    let first = browser.value("document.querySelector('#flow h2').textContent");
+    browser.press(if first == "a_numbers" { "j" } else { "k" });
+    browser.wait(&format!("document.querySelector('#flow h2').textContent !== {first}"));
+    let elsewhere = "performance.getEntriesByType('resource').filter(r => !r.name.startsWith(location.origin)).length";
+    assert_eq!(browser.value(elsewhere), 0, "nothing is loaded from elsewhere");
+    let paint = browser.value("performance.getEntriesByType('paint')[0].startTime").as_f64().expect("a time");
+    assert!(paint < 1_000.0, "the first paint took {paint} ms");
+    let complaints = browser.complaints();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+fn pause_and_roll_back(case: &Case, browser: &Browser) {
+    browser.click("#pause");
+    browser.wait("document.querySelector('#said').textContent.includes('is paused')");
+    browser.wait("document.querySelector('#flow .chip').textContent === 'paused'");
+    browser.click("#resume");
+    browser.wait("document.querySelector('#flow .chip').textContent === 'running'");
+    browser.click("nav .flow[data-flow=a_numbers]");
+    browser.wait("document.querySelector('#flow h2')?.textContent === 'a_numbers'");
+    case.install_as("numbered", &guests::numbered(2));
+    browser.wait("document.querySelector('#rollback')");
+    browser.click("#rollback");
+    browser.wait("document.querySelector('dialog[open]')");
+    picture(browser, "rollback");
+    browser.click("#yes");
+    browser.wait("document.querySelector('#undo')");
+    let last = "SELECT number FROM numbered ORDER BY \"offset\" DESC LIMIT 1";
+    wait_until("the build of before writes", 30, || case.database.column(last) == ["1"]);
+}

@@ -10,7 +10,7 @@ use crate::sinks::{Examined, Lack};
 pub(super) async fn examine(server: &Server, collections: &[Namespace]) -> Result<Examined, CallError> {
     let info = server.run("admin", rawdoc! { "buildInfo": 1 }).await?;
     let version = info.get_str("version").unwrap_or("of unknown version");
-    let product = match info.get_document("ferretdb").ok().and_then(|own| own.get_str("version").ok()) {
+    let product = match ferretdb(&info) {
         Some(own) => format!("FerretDB {own}, which speaks as MongoDB {version}"),
         None => format!("MongoDB {version}"),
     };
@@ -18,6 +18,12 @@ pub(super) async fn examine(server: &Server, collections: &[Namespace]) -> Resul
     let told = server.run("admin", rawdoc! { "connectionStatus": 1, "showPrivileges": true }).await;
     let lacks = told.map(|status| lacks(&status, collections)).unwrap_or_default();
     Ok(Examined { product, lacks })
+}
+
+/// The version of FerretDB itself: version 1 and version 2 say it in different places.
+fn ferretdb(info: &Document) -> Option<&str> {
+    let nested = info.get_document("ferretdb").ok().and_then(|own| own.get_str("version").ok());
+    nested.or_else(|| info.get_str("ferretdbVersion").ok())
 }
 
 fn lacks(status: &Document, collections: &[Namespace]) -> Vec<Lack> {

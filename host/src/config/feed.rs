@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Secret;
@@ -11,7 +12,7 @@ use crate::feed::generate::Kind;
 
 /// One feed: exactly one of `http`, `postgres` and `generate` says where records come from. Several hosts with the same
 /// configuration take turns: one of them runs it.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Feed {
     /// Topic that is filled; created where it is missing.
@@ -64,7 +65,7 @@ pub struct Feed {
 }
 
 /// How batches are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
     None,

@@ -13,7 +13,7 @@ const BEGIN: i64 = 1_767_225_600_000;
 const STEP: i64 = 250;
 
 /// What records are like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// `{"quote", "character", "image", "characterDirection"}`, as the transform `quotes` reads

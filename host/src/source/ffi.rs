@@ -79,8 +79,14 @@ unsafe fn described_id(event: *mut rd::rd_kafka_event_t) -> Result<Option<String
         let id = rd::rd_kafka_TopicDescription_topic_id(topic);
         let known = !id.is_null()
             && (rd::rd_kafka_Uuid_most_significant_bits(id), rd::rd_kafka_Uuid_least_significant_bits(id)) != (0, 0);
-        Ok(known.then(|| text(rd::rd_kafka_Uuid_base64str(id))))
+        Ok(known.then(|| as_kafka_writes_it(&text(rd::rd_kafka_Uuid_base64str(id)))))
     }
+}
+
+/// Kafka's own tools write ids so that they can stand in addresses and paths; with the client's `/` a source id could not
+/// be taken apart.
+fn as_kafka_writes_it(id: &str) -> String {
+    id.replace('/', "_").replace('+', "-")
 }
 
 /// Copies a C string.
@@ -105,5 +111,15 @@ pub fn mock_rebalance_delay<C: ClientContext>(client: &Client<C>, delay: Duratio
         if !cluster.is_null() {
             rd::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, millis);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topics_id_is_one_segment_of_a_source_id() {
+        assert_eq!(as_kafka_writes_it("a/b+c/qEEgRGLpOtzA0123"), "a_b-c_qEEgRGLpOtzA0123");
     }
 }

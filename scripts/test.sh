@@ -53,7 +53,10 @@ build_typed() {
     cp "$TARGET_DIR/typed/wasm32-unknown-unknown/guest/quotes.wasm" "$GUESTS/quotes-typed.wasm"
 }
 
-start_services() { tests/services/services.sh up "$SERVICES_DIR" >/dev/null; }
+start_services() {
+  tests/services/services.sh browser
+  tests/services/services.sh up "$SERVICES_DIR" >/dev/null
+}
 
 run_tests() {
   local tests

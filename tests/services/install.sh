@@ -107,13 +107,18 @@ D
   touch "$MONGO_JAVA_LIBS/.complete"
 }
 
+# Only for the test of the page: without it that test is skipped, and says so.
+install_browser() {
+  command -v chromedriver >/dev/null && return
+  mkdir -p "$CACHE"
+  (apt_install chromium chromium-driver) || say "no Chromium: the page is not tested"
+}
+
 install_native() {
   mkdir -p "$CACHE"
   exec 9>"$CACHE/.lock"
   flock -w 1800 9 || die "another installation has held $CACHE/.lock for half an hour"
   command -v python3 >/dev/null || apt_install python3
-  # The page is tested in it.
-  command -v chromedriver >/dev/null || apt_install chromium chromium-driver
   if want kafka; then install_kafka; fi
   if want postgres; then install_postgres; fi
   if want mongo; then

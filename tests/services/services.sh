@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Real Kafka, PostgreSQL and a MongoDB server for tests and `make up`, on loopback and free ports.
 #   services.sh install      fetches what is missing (package managers only)
+#   services.sh browser      fetches the browser that the page is tested in
 #   services.sh up DIR       starts, waits until ready, writes DIR/env (KEY=VALUE lines) and prints it
 #   services.sh status DIR
 #   services.sh down DIR     ends what `up` started there, nothing else, and removes its data
@@ -107,6 +108,7 @@ do_status() {
 
 case ${1:-} in
 install) install_native ;;
+browser) install_browser ;;
 up | down | status)
   [ -n "${2:-}" ] || die "usage: $0 $1 DIR"
   mkdir -p "$2"
@@ -121,7 +123,7 @@ kill | start | transactions)
   "do_$VERB" "$@"
   ;;
 *)
-  sed -n '2,14p' "$0" >&2
+  sed -n '2,15p' "$0" >&2
   exit 2
   ;;
 esac

@@ -33,6 +33,12 @@ pub struct Browser {
 }
 
 impl Browser {
+    /// Whether there is one on this machine.
+    pub fn is_installed() -> bool {
+        let asked = Command::new("chromedriver").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        asked.is_ok_and(|status| status.success())
+    }
+
     pub fn start(width: u32, height: u32) -> Self {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")

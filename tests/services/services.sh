@@ -123,7 +123,7 @@ kill | start | transactions)
   "do_$VERB" "$@"
   ;;
 *)
-  sed -n '2,15p' "$0" >&2
+  sed -n '2,14p' "$0" >&2
   exit 2
   ;;
 esac

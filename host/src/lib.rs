@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod allocator;
+pub(crate) mod base64;
 pub mod board;
 pub mod cli;
 pub mod cluster;

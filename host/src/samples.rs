@@ -2,7 +2,6 @@
 //! form is told in transforms/README.md, and the SDK's `testing::check_samples` reads the same files natively. What is
 //! said to people about the outcome is not decided here.
 
-pub(crate) mod base64;
 pub mod check;
 pub mod read;
 pub mod tell;

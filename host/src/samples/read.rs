@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::base64;
+use crate::base64;
 use crate::record::{Slice, SliceBuilder};
 
 /// A header; `None` is NULL.

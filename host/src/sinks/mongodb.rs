@@ -12,6 +12,7 @@ mod isolate;
 mod json;
 mod plan;
 mod server;
+mod standing;
 mod write;
 
 use std::collections::BTreeMap;

@@ -28,9 +28,19 @@ pub(super) struct OpError {
 /// What a reply says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reply {
+    /// Documents that were inserted, matched or removed.
+    pub(super) done: usize,
     pub(super) errors: Vec<OpError>,
     /// The write concern was not met: the outcome is unknown.
     pub(super) concern: Option<String>,
+}
+
+impl Reply {
+    /// Whether operations may have been left out, and the errors be those of others: FerretDB 1 ends an unordered update
+    /// at its first error, and says that it was the first operation's. An update that found nothing counts as left out too.
+    pub(super) fn leaves_open(&self, kind: Kind, ops: usize) -> bool {
+        kind != Kind::Insert && ops > 1 && !self.errors.is_empty() && self.done + self.errors.len() < ops
+    }
 }
 
 /// Cuts operations into what single commands take.
@@ -130,7 +140,7 @@ fn put_query(out: &mut Vec<u8>, op: &Op, not: &str) {
     put(out, kind::DOCUMENT, "q", &[]);
     let at = begin(out);
     put(out, op.id.kind, "_id", &op.id.bytes);
-    if let Some(stamp) = &op.stamp {
+    if let Some(stamp) = op.stamp.as_ref().filter(|stamp| stamp.compare) {
         put(out, kind::DOCUMENT, &stamp.path(), &[]);
         let field = begin(out);
         put(out, kind::DOCUMENT, "$not", &[]);
@@ -162,7 +172,9 @@ pub(super) fn reply(reply: &Document) -> Reply {
     let errors = reply.get_array("writeErrors").into_iter().flatten();
     let errors = errors.filter_map(|error| op_error(error.as_document()?)).collect();
     let concern = reply.get_document("writeConcernError").ok();
-    Reply { errors, concern: concern.map(|error| error.get_str("errmsg").unwrap_or("unknown").to_owned()) }
+    let concern = concern.map(|error| error.get_str("errmsg").unwrap_or("unknown").to_owned());
+    let done = integer(reply, "n").and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    Reply { done, errors, concern }
 }
 
 fn op_error(error: &Document) -> Option<OpError> {
@@ -250,5 +262,6 @@ mod tests {
         let seen: Vec<_> = reply.errors.iter().map(|e| (e.index, e.code, e.on_id)).collect();
         assert_eq!(seen, [(1, 11000, Some(true)), (2, 11000, Some(false)), (4, 121, None)]);
         assert_eq!(reply.concern.as_deref(), Some("waiting for replication timed out"));
+        assert!(reply.leaves_open(Kind::Update, 5) && !reply.leaves_open(Kind::Update, 4));
     }
 }

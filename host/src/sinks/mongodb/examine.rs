@@ -21,7 +21,7 @@ pub(super) async fn examine(server: &Server, collections: &[Namespace]) -> Resul
 }
 
 /// The version of FerretDB itself: version 1 and version 2 say it in different places.
-fn ferretdb(info: &Document) -> Option<&str> {
+pub(super) fn ferretdb(info: &Document) -> Option<&str> {
     let nested = info.get_document("ferretdb").ok().and_then(|own| own.get_str("version").ok());
     nested.or_else(|| info.get_str("ferretdbVersion").ok())
 }

@@ -40,12 +40,15 @@ pub(super) struct Stamp {
     pub(super) lane: String,
     /// Grows along the partition, and with each reset of the flow; as text it has the same order.
     pub(super) position: String,
+    /// Whether the server is to compare it; not where it cannot, and the host has (`standing`).
+    pub(super) compare: bool,
 }
 
 impl Stamp {
     fn new(lane: &Lane, place: Place) -> Self {
         let (offset, ordinal) = (place.offset.max(0), place.ordinal.min(0xffff));
-        Stamp { lane: lane.key.clone(), position: format!("{:04x}{offset:012x}{ordinal:04x}", lane.generation) }
+        let position = format!("{:04x}{offset:012x}{ordinal:04x}", lane.generation);
+        Stamp { lane: lane.key.clone(), position, compare: true }
     }
 
     /// The path of the document's field for this lane.

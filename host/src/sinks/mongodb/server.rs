@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mongodb::Client;
-use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::{Error, Result as MongoResult};
 use mongodb::options::{ClientOptions, ConnectionString};
 use tokio::sync::OnceCell;
@@ -30,6 +30,7 @@ pub(super) struct Server {
     url: Secret,
     hosts: String,
     client: OnceCell<Client>,
+    two_steps: OnceCell<bool>,
     /// When old guards were last removed.
     purged: Mutex<Instant>,
 }
@@ -59,6 +60,7 @@ impl Server {
             url: url.clone(),
             hosts,
             client: OnceCell::new(),
+            two_steps: OnceCell::new(),
             purged: Mutex::new(Instant::now()),
         })
     }
@@ -114,6 +116,16 @@ impl Server {
             Ok(true)
         };
         bounded(call).await.unwrap_or(false)
+    }
+
+    /// Whether the server finds a document and changes it in two steps, between which another writer's change is lost:
+    /// FerretDB 1. It also looks through the whole collection where more than the `_id` is compared.
+    pub(super) async fn writes_in_two_steps(&self) -> Result<bool, CallError> {
+        let asked = || async {
+            let info = self.run("admin", rawdoc! { "buildInfo": 1 }).await?;
+            Ok(super::examine::ferretdb(&info).is_some_and(|own| !own.trim_start_matches('v').starts_with("2.")))
+        };
+        self.two_steps.get_or_try_init(asked).await.copied()
     }
 
     /// Whether the collection exists.

@@ -2,9 +2,10 @@
 //! inserts by their `_id`, the others because they end in the same state when they are repeated in order. What an author
 //! gave an `_id` is guarded against a late writer of an older batch (`guard`).
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::HashSet;
 
-use mongodb::bson::{Bson, Document as BsonDocument, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, Document as BsonDocument, RawDocumentBuf};
 
 use super::command::{self, OpError, Reply};
 use super::document::Value;
@@ -16,9 +17,6 @@ use super::server::{CallError, Server};
 use crate::outcome::Code;
 use crate::sinks::limiter::Limiter;
 use crate::sinks::{Refusal, SinkBatch, SinkError, Written};
-
-/// Ids that are looked up in one go.
-const LOOK_UP: usize = 500;
 
 /// A plan on its way to the server.
 pub(super) struct Write<'a> {
@@ -77,33 +75,39 @@ impl Write<'_> {
     async fn run(&self, run: &Run, guards: Option<&Guards<'_>>, written: &mut Written) -> Result<(), SinkError> {
         for chunk in command::chunks(&run.ops, self.limiter.smooth_batch().unwrap_or(usize::MAX)) {
             self.limiter.take(chunk.len()).await;
-            self.chunk(run, guards, &run.ops[chunk], written).await?;
+            let ops = &run.ops[chunk];
+            match guards.filter(|_| run.kind != Kind::Insert) {
+                Some(guards) if self.in_two_steps(run).await? => self.compare_here(run, guards, ops, written).await?,
+                _ => self.chunk(run, guards, ops, written).await?,
+            }
         }
         Ok(())
     }
 
-    /// One command's worth; where the server refuses the command for one of its documents, in halves.
-    async fn chunk(
+    /// One command's worth; where the server refuses the command for one of its documents, or does not say what became
+    /// of all, in halves.
+    pub(super) async fn chunk(
         &self,
         run: &Run,
         guards: Option<&Guards<'_>>,
         ops: &[Op],
         written: &mut Written,
     ) -> Result<(), SinkError> {
-        let mut parts = vec![ops];
+        let mut parts = vec![Cow::Borrowed(ops)];
         while let Some(ops) = parts.pop() {
-            match self.command(run, ops).await {
-                Ok(reply) => self.settle(run, guards, ops, reply, written).await?,
-                Err(error) if is_broken(&error) => return Err(self.isolate(run, ops, error).await),
-                Err(CallError::Server(error)) => match (errors::of_command(&error), ops) {
+            match self.command(run, &ops).await {
+                Ok(reply) if reply.concern.is_none() && reply.leaves_open(run.kind, ops.len()) => {
+                    let open = self.open(run, guards, &ops).await?;
+                    parts.extend(halves(&open).map(|half| Cow::Owned(half.to_vec())));
+                }
+                Ok(reply) => self.settle(run, guards, &ops, reply, written).await?,
+                Err(error) if is_broken(&error) => return Err(self.isolate(run, &ops, error).await),
+                Err(CallError::Server(error)) => match (errors::of_command(&error), &*ops) {
                     (Verdict::Data(code), [op]) => {
                         let words = errors::words(code, &error.kind.to_string());
                         written.refused.push(refusal(op, code, words));
                     }
-                    (Verdict::Data(_), ops) => {
-                        let (first, second) = ops.split_at(ops.len() / 2);
-                        parts.extend([second, first]);
-                    }
+                    (Verdict::Data(_), ops) => parts.extend(halves(ops).map(|half| Cow::Owned(half.to_vec()))),
                     _ => return Err(self.failed(run, &CallError::Server(error))),
                 },
                 Err(silent) => return Err(self.failed(run, &silent)),
@@ -215,38 +219,6 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Whether the document that is there stands at or behind this operation: it was carried out, or came too late.
-    async fn is_overtaken(
-        &self,
-        guards: Option<&Guards<'_>>,
-        op: &Op,
-        there: Option<&RawDocumentBuf>,
-    ) -> Result<bool, SinkError> {
-        let (Some(guards), Some(stamp), Some(place), Some(there)) = (guards, &op.stamp, op.place, there) else {
-            return Ok(false);
-        };
-        match stamp.of(there) {
-            Some(position) if stamp.is_outdated_by(position) => Err(guards.catch_up(place, position).await),
-            position => Ok(position.is_some_and(|position| position >= stamp.position.as_str())),
-        }
-    }
-
-    /// The documents that have the `_id` of these operations.
-    async fn look_up<'o>(
-        &self,
-        run: &Run,
-        ops: impl Iterator<Item = &'o Op>,
-    ) -> Result<HashMap<Value, RawDocumentBuf>, SinkError> {
-        let ids: Vec<Bson> = ops.filter_map(|op| bson(&op.id)).collect();
-        let mut found = HashMap::new();
-        for ids in ids.chunks(LOOK_UP) {
-            let filter = doc! { "_id": { "$in": ids } };
-            let documents = self.server.find(&run.namespace, filter).await.map_err(|error| self.failed(run, &error))?;
-            found.extend(documents.into_iter().filter_map(|document| Some((id_of(&document)?.identity(), document))));
-        }
-        Ok(found)
-    }
-
     pub(super) fn failed(&self, run: &Run, error: &CallError) -> SinkError {
         self.server.error(&format!("write {}", run.namespace), error)
     }
@@ -259,12 +231,14 @@ impl Write<'_> {
     }
 }
 
-fn refusal(op: &Op, code: i32, message: String) -> Refusal {
-    Refusal { item: op.item, code: Code::sink("mongo", code), message }
+/// The later half first, as a stack wants them.
+fn halves(ops: &[Op]) -> impl Iterator<Item = &[Op]> {
+    let (first, second) = ops.split_at(ops.len() / 2);
+    [second, first].into_iter().filter(|half| !half.is_empty())
 }
 
-fn id_of(document: &RawDocumentBuf) -> Option<Value> {
-    super::bson::document(document.as_bytes()).ok()?.id
+fn refusal(op: &Op, code: i32, message: String) -> Refusal {
+    Refusal { item: op.item, code: Code::sink("mongo", code), message }
 }
 
 /// A document that an operation may bring into being, with the item that did it.

@@ -173,3 +173,42 @@ async fn after_a_reset_everything_is_written_again() {
         db.drop().await;
     }
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_batch_is_written_where_some_of_it_stands() {
+    for db in Database::all("left").await {
+        let batch = [
+            (Upsert, "\"a\"", r#"{"v":1}"#),
+            (Upsert, "\"b\"", r#"{"v":1}"#),
+            (Replace, "\"c\"", r#"{"v":1}"#),
+            (Upsert, "\"d\"", r#"{"v":1}"#),
+            (Update, "\"a\"", r#"{"w":1}"#),
+        ];
+        for lost in ["a", "b", "c", "d"] {
+            write(&db, 10, &batch).await;
+            db.collection("c").delete_one(doc! { "_id": lost }).await.expect("deleted");
+            assert_eq!(codes(&write(&db, 10, &batch).await), [], "{lost}");
+            assert_eq!(db.count("c").await, 4, "{lost}");
+        }
+        assert_eq!(db.get("c", "a").await, Some(doc! { "_id": "a", "v": 1, "w": 1 }));
+        db.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_refused_upsert_costs_only_itself() {
+    for db in Database::all("refused").await {
+        let index = doc! { "createIndexes": "c", "indexes": [{ "key": { "u": 1 }, "name": "u_1", "unique": true }] };
+        db.client.database(&db.name).run_command(index).await.expect("an index");
+        let bodies: Vec<(String, String)> = (0..40)
+            .map(|n| (format!("\"k{n}\""), format!(r#"{{"u":{}}}"#, if n == 17 || n == 30 { 3 } else { n })))
+            .collect();
+        let batch: Vec<(Operation, &str, &str)> =
+            bodies.iter().map(|(id, body)| (Upsert, id.as_str(), body.as_str())).collect();
+        for _ in 0..2 {
+            assert_eq!(codes(&write(&db, 10, &batch).await), [(17, "mongo-11000"), (30, "mongo-11000")]);
+            assert_eq!(db.count("c").await, 38);
+        }
+        db.drop().await;
+    }
+}

@@ -21,7 +21,7 @@ pub(super) const FIELD: &str = "_wasmill";
 /// How long the guard of a deleted document is kept: far longer than a stopped host or a held request is believed to
 /// come back.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
-/// Guards that are looked up or written in one go.
+/// Guards that are written in one go.
 const AT_ONCE: usize = 500;
 
 /// Where an output stands in its partition.
@@ -119,8 +119,8 @@ impl<'a> Guards<'a> {
     }
 
     async fn refresh(&mut self) -> Result<(), SinkError> {
-        let keys: Vec<&str> = self.lanes.iter().map(|lane| lane.key.as_str()).collect();
-        let found = self.find(doc! { "_id": { "$in": keys } }).await?;
+        let keys: Vec<Bson> = self.lanes.iter().map(|lane| lane.key.as_str().into()).collect();
+        let found = self.find(&keys).await?;
         for stored in found {
             let Ok(stored) = Document::try_from(stored) else { continue };
             let Some(lane) = self.lanes.iter_mut().find(|lane| stored.get_str("_id").is_ok_and(|id| id == lane.key))
@@ -246,17 +246,13 @@ impl<'a> Guards<'a> {
     ) -> Result<HashMap<String, String>, SinkError> {
         let name = namespace.to_string();
         let asked = asked.iter().filter(|(_, place)| self.lanes[place.span].deletes.contains(&name));
-        let keys: Vec<String> = asked.map(|(id, place)| self.guard_key(namespace, id, *place)).collect();
-        let mut gone = HashMap::new();
-        for keys in keys.chunks(AT_ONCE) {
-            for found in self.find(doc! { "_id": { "$in": keys } }).await? {
-                let field = |name| found.get_str(name).map(str::to_owned);
-                if let (Ok(key), Ok(position)) = (field("_id"), field("position")) {
-                    gone.insert(key, position);
-                }
-            }
-        }
-        Ok(gone)
+        let keys: Vec<Bson> = asked.map(|(id, place)| self.guard_key(namespace, id, *place).into()).collect();
+        let found = self.find(&keys).await?;
+        let gone = found.iter().filter_map(|found| {
+            let field = |name| found.get_str(name).map(str::to_owned).ok();
+            Some((field("_id")?, field("position")?))
+        });
+        Ok(gone.collect())
     }
 
     fn is_before(&self, gone: &HashMap<String, String>, namespace: &Namespace, id: &Value, place: Place) -> bool {
@@ -273,9 +269,9 @@ impl<'a> Guards<'a> {
         format!("{}/{namespace}/{}", self.lanes[place.span].key, hex(&hash[..16]))
     }
 
-    async fn find(&self, filter: Document) -> Result<Vec<RawDocumentBuf>, SinkError> {
+    async fn find(&self, ids: &[Bson]) -> Result<Vec<RawDocumentBuf>, SinkError> {
         let own = own();
-        self.server.find(&own, filter).await.map_err(|error| self.server.error(&format!("read {own}"), &error))
+        self.server.find(&own, ids).await.map_err(|error| self.server.error(&format!("read {own}"), &error))
     }
 
     /// Carries out updates of `wasmill.guard`; two that create the same document at the same time are both repeated.

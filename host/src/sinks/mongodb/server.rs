@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mongodb::Client;
-use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc, rawdoc};
 use mongodb::error::{Error, Result as MongoResult};
 use mongodb::options::{ClientOptions, ConnectionString};
 use tokio::sync::OnceCell;
@@ -19,6 +19,9 @@ use crate::sinks::SinkError;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Time for one call, with the time that the server itself takes to give up a write.
 const CALL: Duration = Duration::from_secs(30);
+
+/// Ids that are looked up in one go.
+const LOOK_UP: usize = 500;
 
 /// Between two removals of old guards.
 const PURGE: Duration = Duration::from_secs(3600);
@@ -86,18 +89,26 @@ impl Server {
         bounded(call).await
     }
 
-    /// The documents with these ids.
-    pub(super) async fn find(&self, namespace: &Namespace, filter: Document) -> Result<Vec<RawDocumentBuf>, CallError> {
-        let call = async {
-            let database = self.client().await?.database(&namespace.database);
-            let mut cursor = database.collection::<RawDocumentBuf>(&namespace.collection).find(filter).await?;
-            let mut found = Vec::new();
-            while cursor.advance().await? {
-                found.push(cursor.current().to_owned());
-            }
-            Ok(found)
-        };
-        bounded(call).await
+    /// The documents with these ids. FerretDB finds by one `_id` through its index, by several through the whole collection.
+    pub(super) async fn find(&self, namespace: &Namespace, ids: &[Bson]) -> Result<Vec<RawDocumentBuf>, CallError> {
+        let at_once = if self.writes_in_two_steps().await? { 1 } else { LOOK_UP };
+        let mut found = Vec::new();
+        for ids in ids.chunks(at_once) {
+            let filter = match ids {
+                [id] => doc! { "_id": id },
+                ids => doc! { "_id": { "$in": ids } },
+            };
+            let call = async {
+                let database = self.client().await?.database(&namespace.database);
+                let mut cursor = database.collection::<RawDocumentBuf>(&namespace.collection).find(filter).await?;
+                while cursor.advance().await? {
+                    found.push(cursor.current().to_owned());
+                }
+                Ok(())
+            };
+            bounded(call).await?;
+        }
+        Ok(found)
     }
 
     /// Whether nothing but `_id` is unique in the collection; no where the server does not say. For servers that do not

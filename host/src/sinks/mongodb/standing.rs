@@ -4,16 +4,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mongodb::bson::{Bson, RawDocumentBuf, doc};
+use mongodb::bson::{Bson, RawDocumentBuf};
 
 use super::document::Value;
 use super::guard::Guards;
 use super::plan::{Kind, Op, Run};
 use super::write::{Write, bson};
 use crate::sinks::{SinkError, Written};
-
-/// Ids that are looked up in one go.
-const LOOK_UP: usize = 500;
 
 impl Write<'_> {
     pub(super) async fn in_two_steps(&self, run: &Run) -> Result<bool, SinkError> {
@@ -86,20 +83,11 @@ impl Write<'_> {
         ops: impl Iterator<Item = &'o Op>,
     ) -> Result<HashMap<Value, RawDocumentBuf>, SinkError> {
         let ids: Vec<Bson> = ops.filter_map(|op| bson(&op.id)).collect();
-        // FerretDB finds by one `_id` through its index and by several through the whole collection.
-        let at_once = if self.in_two_steps(run).await? { 1 } else { LOOK_UP };
-        let mut found = HashMap::new();
-        for ids in ids.chunks(at_once) {
-            let filter = match ids {
-                [id] => doc! { "_id": id },
-                ids => doc! { "_id": { "$in": ids } },
-            };
-            let documents = self.server.find(&run.namespace, filter).await.map_err(|error| self.failed(run, &error))?;
-            found.extend(documents.into_iter().filter_map(|document| Some((id_of(&document)?.identity(), document))));
-        }
-        Ok(found)
+        let found = self.server.find(&run.namespace, &ids).await.map_err(|error| self.failed(run, &error))?;
+        Ok(found.into_iter().filter_map(|document| Some((id_of(&document)?.identity(), document))).collect())
     }
 }
+
 fn id_of(document: &RawDocumentBuf) -> Option<Value> {
     super::bson::document(document.as_bytes()).ok()?.id
 }

@@ -28,7 +28,7 @@ none() { # why
 . "$HERE/processes.sh"
 # shellcheck source=tests/services/install.sh
 . "$HERE/install.sh"
-# shellcheck source=tests/services/compose.sh
+# shellcheck source=tests/services/compose.sh disable=SC2034
 . "$HERE/compose.sh"
 
 # shellcheck disable=SC1091
@@ -38,7 +38,7 @@ install_engine() {
   local missing=() pair
   [ "$(id -u)" = 0 ] || none "it needs root"
   # The image's C library is this machine's, and Debian's dockerd is the one that is known to work here.
-  is_bookworm && command -v apt-get >/dev/null || none "this is no Debian 12"
+  is_bookworm || none "this is no Debian 12"
   for pair in dockerd:docker.io docker:docker.io docker-compose:docker-compose iptables:iptables ip:iproute2 strip:binutils; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
   done

@@ -43,7 +43,18 @@ install_engine() {
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
   done
   [ -s "$BASE" ] || command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
-  [ ${#missing[@]} = 0 ] || (apt_install "${missing[@]}") || none "apt-get install ${missing[*]} failed"
+  [ ${#missing[@]} = 0 ] || (apt_without_starting "${missing[@]}") || none "apt-get install ${missing[*]} failed"
+}
+
+# The package of dockerd would start one for the whole machine.
+apt_without_starting() {
+  local policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+  fi
+  apt_install "$@"
 }
 
 make_base() {

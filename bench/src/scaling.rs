@@ -33,11 +33,13 @@ pub(crate) fn run() {
         let topic = case::unique("bench-scale");
         kafka::create_topic(&topic, PARTITIONS);
         let topics = std::slice::from_ref(&topic);
-        let setup = Setup { topics, to: "row", delivery: "idempotent", cap, batch, properties: SESSION, ..Setup::default() };
+        let setup =
+            Setup { topics, to: "row", delivery: "idempotent", cap, batch, properties: SESSION, ..Setup::default() };
         let config = place.configure(&setup).display().to_string();
         let watch = Watch::new(topic.clone(), place.group(0, 1), PARTITIONS);
         let label = cap.map_or("no cap".to_owned(), |rows| format!("{rows} rows/s each"));
-        let instances = Instances { place, config, watch, steady: Duration::from_secs(knob("SCALE_SECONDS", 10)), label };
+        let instances =
+            Instances { place, config, watch, steady: Duration::from_secs(knob("SCALE_SECONDS", 10)), label };
         instances.watch.during(|| instances.measure());
     }
 }

@@ -31,6 +31,8 @@ fn run(transform: &str) -> (String, String) {
     let words = String::from_utf8_lossy(&output.stderr);
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "the seed of {transform} failed:\n{printed}\n{words}");
+    // Figures of the run, where they are asked for.
+    eprintln!("{words}");
     (printed, block(&readme, "text expected"))
 }
 

@@ -13,4 +13,4 @@ up:    ; @scripts/up.sh                                         ## Kafka, Postgr
 down:  ; @scripts/down.sh                                       ## ends what `make up` started
 fmt:   ; @cargo fmt --all                                       ## formats all code
 lint:  ; @scripts/lint.sh                                       ## formatting, clippy, shell scripts, licences and advisories
-image: ; docker build -t wasmill -f host/Dockerfile .           ## the container image
+image: ; @scripts/image.sh                                      ## the container image

@@ -7,6 +7,7 @@ exec 2>&1
 . "$(dirname "$0")/common.sh"
 GUESTS=$STATE/test-guests
 SERVICES_DIR=$STATE/test-services
+ENGINE_DIR=$STATE/test-engine
 RESULTS=$STATE/test-results
 BROKEN=0
 
@@ -23,6 +24,7 @@ step() { # words command...
 
 finish() {
   tests/services/services.sh down "$SERVICES_DIR"
+  tests/services/engine.sh down "$ENGINE_DIR"
   local passed failed
   passed=$(sed -n 's/^test result: .* \([0-9]*\) passed; .*/\1/p' "$RESULTS" | awk '{ n += $1 } END { print n + 0 }')
   failed=$(sed -n 's/^test result: .* \([0-9]*\) failed; .*/\1/p' "$RESULTS" | awk '{ n += $1 } END { print n + 0 }')
@@ -58,10 +60,20 @@ start_services() {
   tests/services/services.sh up "$SERVICES_DIR" >/dev/null
 }
 
+# For tests of the image and of docker-compose.yml, which are skipped where there is none.
+start_engine() {
+  tests/services/engine.sh up "$ENGINE_DIR" >/dev/null
+  case $? in
+  0) ;;
+  4) echo "SKIPPED: the image and docker-compose.yml are not tested on an engine: $(cat "$ENGINE_DIR/why")" ;;
+  *) return 1 ;;
+  esac
+}
+
 run_tests() {
   local tests
   export_lines "$SERVICES_DIR/env"
-  export WASMILL_TEST_SERVICES=1 WASMILL_TEST_GUESTS=$GUESTS WASMILL_BIN=$WASMILL
+  export WASMILL_TEST_SERVICES=1 WASMILL_TEST_GUESTS=$GUESTS WASMILL_BIN=$WASMILL WASMILL_TEST_ENGINE=$ENGINE_DIR
   cargo test --profile quick --workspace --no-fail-fast "${FEATURES[@]}" | tee "$RESULTS"
   tests=${PIPESTATUS[0]}
   # Failed tests are counted one by one; anything else that fails here is a failure of the step.
@@ -79,4 +91,5 @@ step "formatting" cargo fmt --all --check
 step "building host and tests" build_all || exit
 step "building transforms and fixtures" build_guests || exit
 step "starting services" start_services || exit
+step "starting a container engine" start_engine
 step "testing" run_tests

@@ -1,5 +1,5 @@
-//! `make bench`: wasmill and the native program in turns in one run, medians and ratios; then latency, cold start, swaps
-//! and what an idle flow costs. The knobs are environment variables, listed in bench/README.md. It needs the services
+//! `make bench`: wasmill and the native program in turns in one run, medians and ratios; then latency, cold start, swaps,
+//! more instances and what an idle flow costs. The knobs are environment variables, listed in bench/README.md. It needs the services
 //! that the tests use.
 
 mod idle;
@@ -8,10 +8,12 @@ mod load;
 mod measure;
 mod place;
 mod report;
+mod scaling;
 mod scenario;
 mod starting;
 mod stats;
 mod swapping;
+mod watch;
 
 use std::collections::BTreeMap;
 
@@ -25,10 +27,11 @@ struct Other {
     run: fn(),
 }
 
-const OTHERS: [Other; 4] = [
+const OTHERS: [Other; 5] = [
     Other { name: "L", run: latency::run },
     Other { name: "COLD", run: starting::run },
     Other { name: "SWAP", run: swapping::run },
+    Other { name: "SCALE", run: scaling::run },
     Other { name: "IDLE", run: idle::run },
 ];
 

@@ -54,7 +54,7 @@ pub(crate) fn run(scenario: &Scenario, who: Who, load: Load, topics: &[String]) 
 fn command(scenario: &Scenario, who: Who, place: &Place, topics: &[String]) -> Command {
     if who.is_wasmill() {
         let Scenario { to, batch, passes, workers, .. } = *scenario;
-        let setup = Setup { topics, to, delivery: who.delivery(), batch, passes, workers, cache: None };
+        let setup = Setup { topics, to, delivery: who.delivery(), batch, passes, workers, ..Setup::default() };
         return wasmill(place, &setup);
     }
     let to = if who == Who::ConsumeOnly { "consume" } else { scenario.to };

@@ -28,6 +28,10 @@ pub(crate) struct Setup<'a> {
     pub(crate) batch: Option<usize>,
     pub(crate) passes: usize,
     pub(crate) workers: Option<usize>,
+    /// Rows per second that each process writes at most.
+    pub(crate) cap: Option<u32>,
+    /// Properties of the client, as lines.
+    pub(crate) properties: &'a str,
     /// Where compiled modules are kept.
     pub(crate) cache: Option<&'a Path>,
 }
@@ -81,10 +85,12 @@ impl Place {
         let cache = setup.cache.map_or(String::new(), |path| format!("cache = \"{}\"\n", path.display()));
         let batch = setup.batch.map_or(String::new(), |records| format!("batch = {{ records = {records} }}\n"));
         let modules: String = (0..setup.passes).map(|number| format!("\"pass-{number}\", ")).collect();
+        let cap = setup.cap.map_or(String::new(), |rows| format!("max_rows_per_second = {rows}\n"));
         let mut text = format!(
-            "{workers}[kafka]\nbrokers = \"{}\"\n[modules]\ndir = \"modules\"\nscan_interval = \"100ms\"\n{cache}\
-             [sinks.postgres]\nurl = \"{}\"\n[sinks.mongodb]\nurl = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
+            "{workers}[kafka]\nbrokers = \"{}\"\n[kafka.properties]\n{}\n[modules]\ndir = \"modules\"\nscan_interval = \"100ms\"\n\
+             {cache}[sinks.postgres]\nurl = \"{}\"\n{cap}[sinks.mongodb]\nurl = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
             brokers(),
+            setup.properties,
             self.database.url,
             mongodb_volume_url(),
         );

@@ -96,7 +96,9 @@ install_ferretdb() {
 }
 
 install_mongo_java() {
-  [ -e "$MONGO_JAVA_LIBS/.complete" ] && return
+  local source
+  source=$(cksum <"$HERE/mongo/JavaServer.java")
+  [ "$(cat "$MONGO_JAVA_LIBS/.complete" 2>/dev/null)" != "$source" ] || return 0
   install_java
   say "fetching mongo-java-server $MONGO_JAVA_VERSION"
   maven_libraries mongo-java-server "$MONGO_JAVA_LIBS" <<D
@@ -104,7 +106,7 @@ de.bwaldvogel:mongo-java-server:$MONGO_JAVA_VERSION
 org.slf4j:slf4j-simple:2.0.17
 D
   javac -cp "$MONGO_JAVA_LIBS/*" -d "$MONGO_JAVA_LIBS/classes" "$HERE/mongo/JavaServer.java" || die "javac failed: see above"
-  touch "$MONGO_JAVA_LIBS/.complete"
+  echo "$source" >"$MONGO_JAVA_LIBS/.complete"
 }
 
 # Only for the test of the page: without it that test is skipped, and says so.

@@ -4,6 +4,7 @@
 pub mod browser;
 pub mod case;
 pub mod chaos;
+pub mod engine;
 pub mod guests;
 pub mod hands;
 pub mod host;

@@ -1,4 +1,4 @@
-//! docs/concepts.md: its commands are run in order, in one shell, on three brokers, and print what stands below them.
+//! docs/concepts.md and docs/scaling.md: their commands are run in order, in one shell, and print what stands below them.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,22 @@ use wasmill_tests::services::variable;
 const GIVEN: [&str; 6] =
     ["KAFKA_BROKERS", "POSTGRES_URL", "POSTGRES_DATA", "MONGODB_URL", "MONGODB_VOLUME_URL", "MONGODB_KIND"];
 
-/// Three brokers and a Postgres of this test's own.
-struct Services(PathBuf);
+/// Brokers and a Postgres of this test's own.
+struct Services {
+    directory: PathBuf,
+    brokers: &'static str,
+}
 
 impl Services {
-    fn start(directory: PathBuf) -> Self {
-        let services = Services(directory);
+    fn start(directory: PathBuf, brokers: &'static str) -> Self {
+        let services = Services { directory, brokers };
         services.call("up");
         services
     }
 
     fn call(&self, what: &str) {
         let mut command = Command::new(root().join("tests/services/services.sh"));
-        command.arg(what).arg(&self.0).env("SERVICES", "kafka postgres").env("KAFKA_NODES", "3");
+        command.arg(what).arg(&self.directory).env("SERVICES", "kafka postgres").env("KAFKA_NODES", self.brokers);
         command.env("SERVICES_FROM", "native").stdin(Stdio::null()).stdout(Stdio::null());
         GIVEN.iter().for_each(|name| _ = command.env_remove(name));
         let status = command.status().expect("services.sh can be started");
@@ -73,15 +76,25 @@ fn fits(line: &str, expected: &str) -> bool {
 
 #[test]
 fn the_commands_of_the_concepts_page_print_what_stands_below_them() {
-    let text = std::fs::read_to_string(root().join("docs/concepts.md")).expect("docs/concepts.md");
+    try_page("docs/concepts.md", 7, "3");
+}
+
+#[test]
+fn the_commands_of_the_scaling_page_print_what_stands_below_them() {
+    try_page("docs/scaling.md", 3, "1");
+}
+
+/// Runs the commands of a page, which has at least so many, on so many brokers.
+fn try_page(page: &str, least: usize, brokers: &'static str) {
+    let text = std::fs::read_to_string(root().join(page)).expect("the page");
     let blocks = blocks(&text);
-    assert!(blocks.len() >= 7 && blocks.iter().all(|(_, expected)| !expected.is_empty()), "{blocks:?}");
+    assert!(blocks.len() >= least && blocks.iter().all(|(_, expected)| !expected.is_empty()), "{blocks:?}");
     let folder = tempfile::TempDir::with_prefix("wasmill-concepts-").expect("a temporary directory");
     std::fs::create_dir_all(folder.path().join("modules")).expect("a modules folder");
     std::fs::create_dir_all(folder.path().join(".wasmill/services")).expect("a folder of services");
     std::fs::copy(guests::path("quotes"), folder.path().join("modules/quotes.wasm")).expect("the module");
     symlink(root().join("tests"), folder.path().join("tests")).expect("a link");
-    let services = Services::start(folder.path().join(".wasmill/services"));
+    let services = Services::start(folder.path().join(".wasmill/services"), brokers);
 
     let program = variable("WASMILL_BIN");
     let programs = Path::new(&program).parent().expect("a folder").display().to_string();

@@ -1,5 +1,5 @@
 //! The seed systems: each starts by its one command and prints what the README beside its transform says. They bring
-//! their own services, so they run one after the other.
+//! their own services. The data lake takes a minute of waiting for its cap, so the others run beside it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,28 +20,33 @@ fn block(readme: &str, kind: &str) -> String {
 }
 
 /// Runs the command of a README and returns what it prints beside what it should.
-fn run(transform: &str, env: &[(&str, &str)]) -> (String, String) {
+fn run(transform: &str) -> (String, String) {
     let readme =
         std::fs::read_to_string(root().join("transforms").join(transform).join("README.md")).expect("a README");
     let mut command = Command::new("bash");
     command.arg("-c").arg(block(&readme, "sh seed")).current_dir(root()).stdin(Stdio::null());
     command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
     GIVEN.iter().for_each(|name| _ = command.env_remove(name));
-    let output = command.envs(env.iter().copied()).output().expect("bash can be started");
+    let output = command.output().expect("bash can be started");
     let words = String::from_utf8_lossy(&output.stderr);
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "the seed of {transform} failed:\n{printed}\n{words}");
+    // Figures of the run, where they are asked for.
+    eprintln!("{words}");
     (printed, block(&readme, "text expected"))
 }
 
 #[test]
-fn every_seed_system_prints_what_its_readme_says() {
-    let (printed, expected) = run("quotes", &[]);
+fn the_web_api_and_the_rows_of_a_database_arrive_as_their_readmes_say() {
+    let (printed, expected) = run("quotes");
     assert_eq!(printed, expected);
 
-    let (printed, expected) = run("users", &[]);
+    let (printed, expected) = run("users");
     assert_eq!(printed, expected);
+}
 
-    let (printed, expected) = run("log-data", &[("RECORDS", "12000")]);
-    assert_eq!(printed, expected.replace("60000", "12000"));
+#[test]
+fn sixty_thousand_waiting_records_reach_the_lake_under_its_cap() {
+    let (printed, expected) = run("log-data");
+    assert_eq!(printed, expected);
 }

@@ -4,7 +4,7 @@ import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
 import java.net.InetSocketAddress;
 import java.util.List;
 
-/** JavaServer PORT: mongo-java-server (in memory) on loopback, announcing itself as MongoDB 7.0. */
+/** JavaServer PORT [ADDRESS]: mongo-java-server (in memory), on loopback unless told otherwise, announcing itself as MongoDB 7.0. */
 public class JavaServer {
   public static void main(String[] a) throws Exception {
     MemoryBackend backend = new MemoryBackend();
@@ -15,7 +15,7 @@ public class JavaServer {
       public String toVersionString() { return "7.0.0"; }
     });
     MongoServer server = new MongoServer(backend);
-    server.bind(new InetSocketAddress("127.0.0.1", Integer.parseInt(a[0])));
+    server.bind(new InetSocketAddress(a.length > 1 ? a[1] : "127.0.0.1", Integer.parseInt(a[0])));
     Runtime.getRuntime().addShutdownHook(new Thread(server::shutdownNow));
     Thread.currentThread().join();
   }

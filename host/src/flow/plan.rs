@@ -188,7 +188,7 @@ fn check_target(
             "flow {flow} wants to write {label}, but there is no sink `{sink}`: configure [sinks.{sink}] with a url"
         ));
     }
-    let own = ["wasmill.", "wasmill_progress", "wasmill_verdict"];
+    let own = ["wasmill.", "wasmill_progress", "wasmill_verdict", "wasmill_module_history"];
     if target.sink != KAFKA && own.iter().any(|name| target.name.starts_with(name)) {
         return forbid(format!("flow {flow} must not write {label}: that is wasmill's own"));
     }

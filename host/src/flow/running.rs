@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::stages::Stages;
 use super::writer::{self, Silence, Writer};
 use super::{Shared, watch};
+use crate::board::builds::OfSinks;
 use crate::board::{Board, FlowBoard};
 use crate::config::{Config, Delivery};
 use crate::health::{Beat, Health};
@@ -93,6 +94,7 @@ impl Running {
             swaps: Arc::default(),
             process: process.clone(),
         };
+        let builds = OfSinks { flow: plan.name.clone(), group: plan.group.clone(), sinks: sinks.clone() };
         let kinds: Vec<(String, &'static str)> = sinks.iter().map(|s| (s.name().to_owned(), s.kind())).collect();
         let parts = Parts::build(&plan, sinks, &process, &running)?;
         let end = running.end.clone();
@@ -103,6 +105,7 @@ impl Running {
         };
         thread.spawn(run).map_err(|cause| format!("could not start a thread for flow {}: {cause}", plan.name))?;
         running.board.started(&plan, kinds.into_iter());
+        running.board.tells_builds(Arc::new(builds));
         Ok(running)
     }
 

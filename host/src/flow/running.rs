@@ -20,7 +20,7 @@ use crate::health::{Beat, Health};
 use crate::metrics::{ByFlow, ByPartition, Metrics};
 use crate::redrive;
 use crate::router::KAFKA;
-use crate::runtime::Pool;
+use crate::runtime::{Chain, Pool};
 use crate::sinks::kafka::{KafkaSink, Settings};
 use crate::sinks::{Sink, SinkError, Span, backoff};
 use crate::source::chains::Chains;
@@ -82,9 +82,15 @@ pub struct Running {
 
 impl Running {
     /// Starts a flow. Errors are mistakes of the configuration; servers that are down are waited for.
-    pub fn start(plan: Arc<Plan>, sinks: Vec<Arc<dyn Sink>>, process: Process) -> Result<Running, String> {
+    /// `before` are the modules that ran here earlier, for what has to be repeated.
+    pub fn start(
+        plan: Arc<Plan>,
+        before: Option<Arc<Chain>>,
+        sinks: Vec<Arc<dyn Sink>>,
+        process: Process,
+    ) -> Result<Running, String> {
         let running = Running {
-            chains: Arc::new(Chains::new(plan.chain.clone())),
+            chains: Arc::new(Chains::new(plan.chain.clone(), before)),
             plan: Mutex::new(plan.clone()),
             sinks: sinks.clone(),
             stop: Arc::default(),

@@ -142,7 +142,8 @@ pub fn check_topics(flow: &str, topics: &[String]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_chain(flow: &str, steps: &[Step]) -> Result<(), Refusal> {
+/// Whether each module but the last hands records on, and why not.
+pub fn check_chain(flow: &str, steps: &[Step]) -> Result<(), Refusal> {
     for (index, step) in steps.iter().enumerate() {
         let module = &step.module.name;
         let hands_on = step.targets.iter().any(|target| target.sink == NEXT);

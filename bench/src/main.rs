@@ -12,6 +12,7 @@ mod scenario;
 mod starting;
 mod stats;
 mod swapping;
+mod watching;
 
 use std::collections::BTreeMap;
 

@@ -130,6 +130,7 @@ fn what_has_to_be_repeated_is_made_by_the_build_of_then_also_after_a_restart() {
     case.database.execute("UPDATE wasmill.progress SET next_offset = 10");
     case.install_as("numbered", &guests::numbered(2));
     let host = start(&mut case);
+    wait_until("what the database lacks is repeated", 60, || case.database.count("numbered") == 20);
     made_by(&case, &flow, &topic, "2");
     assert_eq!(numbers(&case)[..20], ["1"; 20]);
     assert_eq!(host.metric("wasmill_replays_with_other_module_total", &[("flow", &flow)]), 0.0);

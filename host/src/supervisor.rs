@@ -2,6 +2,7 @@
 //! modules folder, to flows that end, and to shutdown; a refused module never displaces the one that runs.
 
 mod adopt;
+mod kept;
 mod rollback;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -425,15 +426,6 @@ impl Supervisor {
             self.process.board.flow(name);
         }
         self.refused = refused;
-    }
-
-    fn tell_store(&mut self, problem: Option<String>) {
-        match &problem {
-            Some(words) => self.process.health.problem(rollback::STORE, words.clone()),
-            None if self.unsaved.is_empty() => self.process.health.solved(rollback::STORE),
-            None => {}
-        }
-        self.unkept = problem;
     }
 
     fn count_swap(&self, module: &str, result: &str) {

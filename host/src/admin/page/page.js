@@ -253,11 +253,13 @@ function modules(flow) {
     return [module.name, h("code", { title: module.digest }, short(module.digest)), flow.modules_since ? ago(flow.modules_since) : "–", note];
   });
   const swap = number(flow.swaps) + " swaps" + (flow.last_swap_ms === null ? "" : ", the last in " + millis(flow.last_swap_ms)) + ", " + number(flow.totals.traps) + " traps";
-  return h("div", {}, table(["module", "digest", "in place for", ""], rows), builds(flow),
+  return h("div", {}, table(["module", "digest", "in place for", ""], rows),
     h("div", { class: "tools" }, h("span", { class: "soft" }, swap),
       flow.rolled_back ? h("button", { id: "undo", onclick: () => change(flow, "rollback?undo=true") }, "Take the rollback back") : null,
       flow.rolled_back ? h("span", { class: "reason" }, "rolled back until the module is replaced") : null,
-      flow.before ? h("button", { id: "rollback", onclick: () => confirmRollback(flow) }, "Roll back to " + short(flow.before)) : null));
+      flow.before ? h("button", { id: "rollback", onclick: () => confirmRollback(flow) }, "Roll back to " + short(flow.before)) : null),
+    // Last, so that nothing before it moves when it comes.
+    builds(flow));
 }
 
 function builds(flow) {

@@ -6,6 +6,7 @@ mod idle;
 mod latency;
 mod load;
 mod measure;
+mod onlooker;
 mod place;
 mod report;
 mod scaling;

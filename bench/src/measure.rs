@@ -10,6 +10,7 @@ use wasmill_tests::services::{mongodb_volume_url, variable};
 use wasmill_tests::{kafka, mongo};
 
 use crate::load::Load;
+use crate::onlooker::Watching;
 use crate::place::{Place, Setup};
 use crate::scenario::{Scenario, Who};
 
@@ -43,7 +44,8 @@ pub(crate) fn run(scenario: &Scenario, who: Who, load: Load, topics: &[String]) 
     let place = Place::new(scenario.to.contains("record").then_some(load.partitions));
     let command = command(scenario, who, &place, topics);
     let groups: Vec<String> = (0..topics.len()).map(|number| place.group(number, topics.len())).collect();
-    let figures = measure(command, topics, &groups);
+    let watched = (who == Who::Watched).then(|| place.flow(0, topics.len()));
+    let figures = measure(command, topics, &groups, watched.as_deref());
     if who != Who::ConsumeOnly {
         check(scenario, who, load, &place);
     }
@@ -84,14 +86,25 @@ pub(crate) fn other(who: Who, place: &Place, to: &str, topic: &str) -> Command {
 }
 
 /// Starts a program and gives the moments at which it says `reading`, partition by partition or all at once.
-pub(crate) fn start(mut command: Command) -> (Running, mpsc::Receiver<Instant>) {
+pub(crate) fn start(command: Command) -> (Running, mpsc::Receiver<Instant>) {
+    let (running, words, _) = start_told(command);
+    (running, words)
+}
+
+/// As [`start`], with the address that a host listens on.
+fn start_told(mut command: Command) -> (Running, mpsc::Receiver<Instant>, mpsc::Receiver<String>) {
     command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut running = Running(command.spawn().unwrap_or_else(|cause| panic!("could not start {command:?}: {cause}")));
     let stderr = running.0.stderr.take().expect("piped");
     let (said, words) = mpsc::channel();
+    let (listens, address) = mpsc::channel();
     let verbose = std::env::var_os("VERBOSE").is_some();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                let end = rest.find(|c: char| c.is_whitespace() || c == '"' || c == ',').unwrap_or(rest.len());
+                listens.send(rest[..end].trim_start_matches("http://").trim_end_matches('/').to_owned()).ok();
+            }
             if line.contains("reading") {
                 said.send(Instant::now()).ok();
             } else if verbose || line.contains("ERROR") {
@@ -99,13 +112,18 @@ pub(crate) fn start(mut command: Command) -> (Running, mpsc::Receiver<Instant>) 
             }
         }
     });
-    (running, words)
+    (running, words, address)
 }
 
-fn measure(command: Command, topics: &[String], groups: &[String]) -> Figures {
+/// From the first partition to the last commit; somebody may look at a flow meanwhile.
+fn measure(command: Command, topics: &[String], groups: &[String], watched: Option<&str>) -> Figures {
     let ends: Vec<_> = topics.iter().map(|topic| kafka::ends(topic)).collect();
     let readers: Vec<kafka::Group> = groups.iter().map(|group| kafka::Group::new(group)).collect();
-    let (mut running, words) = start(command);
+    let (mut running, words, address) = start_told(command);
+    let watching = watched.map(|flow| {
+        let address = address.recv_timeout(Duration::from_secs(60)).expect("the host says where it listens");
+        Watching::begin(&address, flow)
+    });
     let begun = words.recv_timeout(Duration::from_secs(60)).expect("the program gets its partitions");
     let (cpu_before, _) = books(running.0.id());
     for ((topic, ends), reader) in topics.iter().zip(&ends).zip(&readers) {
@@ -118,6 +136,9 @@ fn measure(command: Command, topics: &[String], groups: &[String]) -> Figures {
     }
     let seconds = begun.elapsed().as_secs_f64();
     let (cpu_seconds, memory) = books(running.0.id());
+    if let Some(watching) = watching {
+        assert!(watching.end() > 0, "the page has shown no record, so that there was nothing to measure");
+    }
     Figures { seconds, cpu_seconds, cpu_after_start: cpu_seconds - cpu_before, memory }
 }
 

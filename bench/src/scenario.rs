@@ -10,6 +10,8 @@ pub(crate) enum Who {
     /// The native program without parsing and writing.
     ConsumeOnly,
     Wasmill,
+    /// With the page open.
+    Watched,
     Transactional,
     AtLeastOnce,
     /// A tuned script, where peers are asked for.
@@ -36,10 +38,11 @@ pub(crate) struct Scenario {
     pub(crate) known: Option<f64>,
 }
 
-use Who::{AtLeastOnce, Native, NativeTransactional, Python, Transactional, Wasmill};
+use Who::{AtLeastOnce, Native, NativeTransactional, Python, Transactional, Wasmill, Watched};
 
 const BOTH: &[Who] = &[Native, Wasmill];
 const ALONE: &[Who] = &[Wasmill];
+const WITH_PAGE: &[Who] = &[Wasmill, Watched];
 const WITH_PEERS: &[Who] = &[Native, Wasmill, Python];
 
 /// What most have in common: `name` writes `what` as `to` says.
@@ -47,7 +50,7 @@ const fn plain(name: &'static str, what: &'static str, to: &'static str, candida
     Scenario { name, what, to, candidates, shape: |load| load, batch: None, passes: 0, workers: None, known: None }
 }
 
-pub(crate) const ALL: [Scenario; 24] = [
+pub(crate) const ALL: [Scenario; 26] = [
     Scenario { known: Some(1_060_000.0), ..plain("N", "parsed and dropped", "", BOTH) },
     Scenario { known: Some(316_000.0), ..plain("P", "→ Postgres", "row", WITH_PEERS) },
     Scenario {
@@ -93,6 +96,8 @@ pub(crate) const ALL: [Scenario; 24] = [
         ..plain("N/10", "dropped, a tenth of the records", "", BOTH)
     },
     Scenario { shape: |load| Load { partitions: 100, ..load }, ..plain("N100", "dropped, 100 partitions", "", BOTH) },
+    plain("NV", "parsed and dropped, with the page open", "", WITH_PAGE),
+    plain("PV", "→ Postgres, with the page open", "row", WITH_PAGE),
 ];
 
 impl Who {
@@ -102,6 +107,7 @@ impl Who {
             NativeTransactional => "native transactional",
             Who::ConsumeOnly => "native, reading only",
             Wasmill => "wasmill idempotent",
+            Watched => "wasmill, page open",
             Transactional => "wasmill transactional",
             AtLeastOnce => "wasmill at-least-once",
             Python => "Python, tuned",
@@ -110,14 +116,14 @@ impl Who {
 
     pub(crate) fn delivery(self) -> &'static str {
         match self {
-            Native | Who::ConsumeOnly | Wasmill | Python => "idempotent",
+            Native | Who::ConsumeOnly | Wasmill | Watched | Python => "idempotent",
             NativeTransactional | Transactional => "transactional",
             AtLeastOnce => "at-least-once",
         }
     }
 
     pub(crate) fn is_wasmill(self) -> bool {
-        matches!(self, Wasmill | Transactional | AtLeastOnce)
+        matches!(self, Wasmill | Watched | Transactional | AtLeastOnce)
     }
 }
 

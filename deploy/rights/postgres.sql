@@ -3,10 +3,11 @@
 CREATE ROLE wasmill LOGIN PASSWORD 'change-me' NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION;
 -- A user's default path begins with the schema of its own name, which is wasmill's own here: tables belong into public.
 ALTER ROLE wasmill SET search_path = public;
--- Its own records: how far it has got, and what it has refused.
+-- Its own records, in tables that it creates there: how far it has got, what it has refused, and which modules were in
+-- force from where on (module_history). To create them yourself instead, leave AUTHORIZATION out, run a host as the owner
+-- once, and GRANT USAGE ON SCHEMA wasmill and SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA wasmill. A host that
+-- may not write module_history goes without it.
 CREATE SCHEMA wasmill AUTHORIZATION wasmill;
--- The host asks for that schema at each start, and Postgres wants this right even where it is there.
-DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO wasmill', current_database()); END $$;
 -- Tables that it creates are its own. Where they are all there already, leave CREATE out and say so to the host:
 -- [sinks.postgres.tables.quotes] create = false, evolve = "off"
 GRANT USAGE, CREATE ON SCHEMA public TO wasmill;

@@ -101,6 +101,7 @@ fn router(shown: Shown) -> Router {
         .route("/metrics", get(pages::metrics))
         .route("/api/state", get(api::state))
         .route("/api/history", get(api::history))
+        .route("/api/module-history", get(api::module_history))
         .route("/api/dead-letters", get(api::dead_letters))
         .route("/api/logs", get(api::logs))
         .route("/api/flows/{flow}/{action}", post(api::change))

@@ -1,6 +1,7 @@
 //! The board that operators look at: what each flow does right now, recent log lines and dead letters, and the few
 //! things that can be asked of a running flow. Flows write to it once per batch; reading it never holds a flow up.
 
+pub mod builds;
 mod flow;
 mod history;
 pub mod letters;

@@ -112,6 +112,10 @@ pub struct Modules {
     /// Directory of compiled modules, created with mode 0700; empty for none. Default: `wasmill/modules` in the user's
     /// cache directory, where that can be used. Without one, modules are compiled at each start.
     pub cache: Option<PathBuf>,
+    /// Folder in which the last 8 builds of each flow are kept over restarts, relative to the configuration file, created
+    /// with mode 0700: `wasmill flow rollback` finds the build before there, and what has to be repeated is repeated by
+    /// the build of then. Never the modules folder. Default: none, then only the build before is kept, in memory.
+    pub store: Option<PathBuf>,
 }
 
 impl Default for Modules {
@@ -122,6 +126,7 @@ impl Default for Modules {
             targets: None,
             scan_interval: Span(Duration::from_secs(1)),
             cache: None,
+            store: None,
         }
     }
 }

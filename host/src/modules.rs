@@ -4,6 +4,7 @@
 
 mod file;
 mod folder;
+pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod watch;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use self::store::Store;
 use crate::config::Limits;
 use crate::runtime::{Module, Runtime};
 
@@ -24,6 +26,10 @@ use crate::runtime::{Module, Runtime};
 pub enum Event {
     /// A file has become a module. Comes again with the same digest when a refused file is put back to what it was.
     Loaded(Arc<Module>),
+    /// A module that ran before this start was loaded from the store. All of them come before the first scan is complete.
+    Recalled(Arc<Module>),
+    /// The store cannot be written, and why; or (`None`) it can again.
+    Store { problem: Option<String> },
     /// A file was not taken. Once per content.
     Refused { stem: Arc<str>, file: PathBuf, digest: Arc<str>, code: &'static str, message: String },
     /// A file has been gone for the grace period.
@@ -43,6 +49,8 @@ pub struct FolderSettings {
     pub scan_interval: Duration,
     /// Limits under which a module (given by its file stem) is tried.
     pub limits: Box<dyn Fn(&str) -> Limits + Send>,
+    /// Where every module that is taken is kept.
+    pub store: Option<Arc<Store>>,
     /// Called when the thread ends although it was not told to.
     pub died: Arc<dyn Fn(String) + Send + Sync>,
 }

@@ -11,6 +11,7 @@ mod frame;
 mod guest;
 mod instance;
 mod pool;
+mod rehearsal;
 mod sanity;
 mod step;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::record::{Slice, SliceBuilder};
 pub use contract::Field;
 pub use dropped::MAX_BYTES;
 pub use pool::{Job, Pool};
+pub use rehearsal::Rehearsal;
 pub use trial::{Cost, Made, Ran, Trial, Tried};
 
 use effects::Shared;

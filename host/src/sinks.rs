@@ -210,6 +210,20 @@ pub struct Lane {
     pub digest: String,
 }
 
+/// Which modules were in force in a partition, and from which offset on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    pub topic: String,
+    pub topic_id: String,
+    pub partition: i32,
+    /// The first offset that the sink has from them.
+    pub from: i64,
+    /// sha256 of the modules, joined by `+` in a chain.
+    pub digest: String,
+    /// When their first batch was written, in milliseconds since 1970.
+    pub since: i64,
+}
+
 /// Opens a sink by the scheme of its URL; connects to nothing. Relative SQLite files lie under `base`.
 pub fn open(name: &str, config: &crate::config::Sink, base: &std::path::Path) -> Result<Arc<dyn Sink>, String> {
     match scheme(config.url.expose()) {
@@ -275,6 +289,10 @@ pub trait Sink: Send + Sync {
 
     /// Progress per span (only topic, topic id and partition of the span count); `None` where none is stored.
     async fn lanes(&self, group: &str, spans: &[Span]) -> Result<Vec<Option<Lane>>, SinkError>;
+
+    /// From where on which modules were in force for the group: the newest changes, newest first. None where no progress
+    /// is kept, or the sink's user may not keep this.
+    async fn module_history(&self, group: &str, most: usize) -> Result<Vec<InForce>, SinkError>;
 
     /// Writes a batch: all or, after an error, nothing that a repetition would double.
     async fn write(&self, batch: &SinkBatch) -> Result<Written, SinkError>;

@@ -2,6 +2,7 @@
 //! modules folder, to flows that end, and to shutdown; a refused module never displaces the one that runs.
 
 mod adopt;
+mod kept;
 mod rollback;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use crate::config::{Config, Limits};
 use crate::flow::plan::{Plan, Refusal, plan};
 use crate::flow::running::{End, Process, Running};
 use crate::metrics::BySwap;
+use crate::modules::store::{Kept, Ran, Store};
 use crate::modules::{Event, Folder, FolderSettings};
 use crate::runtime::{Module, Pool, Runtime, cache};
 use crate::shutdown::Shutdown;
@@ -93,6 +95,16 @@ struct Supervisor {
     displaced: BTreeMap<String, Instant>,
     /// Plans of each flow: what runs, and what ran before.
     past: BTreeMap<String, Past>,
+    /// Where builds are kept over restarts.
+    store: Option<Arc<Store>>,
+    /// What the store says of each flow.
+    ran: BTreeMap<String, Ran>,
+    /// Modules that ran before this start.
+    recalled: BTreeMap<Kept, Arc<Module>>,
+    /// Flows of which the store does not know what runs, because it could not be written.
+    unsaved: BTreeSet<String>,
+    /// Why modules could not be put into the store.
+    unkept: Option<String>,
     orders: Receiver<Order>,
     done: BTreeSet<String>,
     /// The folder was looked through at least once.
@@ -119,10 +131,13 @@ impl Supervisor {
         let workers = config.host.workers.unwrap_or(cores).max(1);
         let pool = Arc::new(Pool::start(runtime.clone(), workers, on_death.clone()));
         let sinks = open_sinks(&config)?;
+        let store = config.modules.store.as_ref().map(|dir| Arc::new(Store::new(config.base.join(dir))));
+        let ran = store.iter().flat_map(|store| store.flows()).map(|ran| (ran.flow.clone(), ran)).collect();
         let folder = FolderSettings {
             dir: config.base.join(&config.modules.dir),
             scan_interval: config.modules.scan_interval.0,
             limits: limits_of(&config),
+            store: store.clone(),
             died: on_death,
         };
         let (folder, events) = Folder::start(folder, runtime.clone());
@@ -157,6 +172,11 @@ impl Supervisor {
             halted: BTreeMap::new(),
             displaced: BTreeMap::new(),
             past: BTreeMap::new(),
+            store,
+            ran,
+            recalled: BTreeMap::new(),
+            unsaved: BTreeSet::new(),
+            unkept: None,
             orders,
             done: BTreeSet::new(),
             scanned: false,
@@ -208,6 +228,11 @@ impl Supervisor {
                 self.modules.insert(name, module);
                 self.dirty = true;
             }
+            Event::Recalled(module) => {
+                let kept = Kept { name: module.name.to_string(), digest: module.digest.to_string() };
+                self.recalled.insert(kept, module);
+            }
+            Event::Store { problem } => self.tell_store(problem),
             // Logged by the folder; here it becomes visible in the health of the host while it is so.
             Event::Refused { stem, code, message, .. } => {
                 let stays = if self.modules.contains_key(&*stem) { "; the one before stays in place" } else { "" };
@@ -230,6 +255,9 @@ impl Supervisor {
                 }
                 self.dirty |= !self.scanned;
                 self.scanned = true;
+                if !self.unsaved.is_empty() {
+                    self.save_past();
+                }
             }
         }
     }
@@ -261,6 +289,7 @@ impl Supervisor {
                 None => self.start_flow(plan),
             }
         }
+        self.save_past();
     }
 
     /// A flow whose modules are refused or missing for a moment keeps running with what it has; one whose own module
@@ -285,7 +314,8 @@ impl Supervisor {
         }
         let digest = plan.chain.digest.clone();
         self.note_plan(&plan);
-        match Running::start(plan, sinks, self.process.clone()) {
+        let before = self.past.get(&name).and_then(|past| past.before(&plan));
+        match Running::start(plan, before, sinks, self.process.clone()) {
             Ok(running) => {
                 self.process.health.runs(&name, Some(digest));
                 self.flows.insert(name, running);

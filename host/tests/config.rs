@@ -115,6 +115,18 @@ fn paths_refer_to_the_file_and_values_to_the_environment() {
 }
 
 #[test]
+fn the_store_of_builds_is_a_folder_of_its_own() {
+    let with = |modules: &str| parse(Path::new("wasmill.toml"), &format!("[modules]\n{modules}\n"));
+    let config = with("store = \"kept\"").unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(config.modules.store.as_deref(), Some(Path::new("/etc/wasmill/kept")));
+    assert!(with("store = \"\"").unwrap_or_else(|report| panic!("{report}")).modules.store.is_none());
+    for same in ["store = \"./modules\"", "dir = \"m\"\nstore = \"m/\""] {
+        let report = with(same).expect_err("what lies in the modules folder runs").to_string();
+        assert!(report.contains("modules.store: the store is the modules folder"), "{report}");
+    }
+}
+
+#[test]
 fn the_environment_alone_is_enough() {
     let env = |name: &str| match name {
         "KAFKA_BROKERS" => Some("k1:9092,k2:9092".to_owned()),

@@ -122,10 +122,26 @@ fn somebody_new_finds_the_causes_and_mends_them() {
     browser.wait(&format!("document.querySelector('#flow h2').textContent !== {first}"));
     let elsewhere = "performance.getEntriesByType('resource').filter(r => !r.name.startsWith(location.origin)).length";
     assert_eq!(browser.value(elsewhere), 0, "nothing is loaded from elsewhere");
-    let paint = browser.value("performance.getEntriesByType('paint')[0].startTime").as_f64().expect("a time");
-    assert!(paint < 1_000.0, "the first paint took {paint} ms");
     let complaints = browser.complaints();
     assert!(complaints.is_empty(), "{complaints:#?}");
+    is_light(&host, &browser);
+}
+
+/// At most 150 KB; painted within 200 ms where nobody else needs the machine. Three times that is let pass here.
+fn is_light(host: &Host, browser: &Browser) {
+    let bundle: usize = ["/", "/page.css", "/page.js"].iter().map(|part| host.get(part).1.len()).sum();
+    assert!((10_000..=150_000).contains(&bundle), "the page has {bundle} bytes");
+    let paints = (0..5).map(|_| {
+        browser.open("about:blank");
+        browser.open(&format!("http://{}/", host.address()));
+        browser.wait("performance.getEntriesByName('first-contentful-paint').length === 1");
+        let paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime";
+        browser.value(paint).as_f64().expect("a time")
+    });
+    let paints: Vec<f64> = paints.collect();
+    eprintln!("the page has {bundle} bytes; first paints: {paints:.0?} ms");
+    let best = paints.into_iter().fold(f64::INFINITY, f64::min);
+    assert!(best < 600.0, "the first paint took {best} ms");
 }
 
 fn pause_and_roll_back(case: &Case, browser: &Browser) {
@@ -145,4 +161,10 @@ fn pause_and_roll_back(case: &Case, browser: &Browser) {
     browser.wait("document.querySelector('#undo')");
     let last = "SELECT number FROM numbered ORDER BY \"offset\" DESC LIMIT 1";
     wait_until("the build of before writes", 30, || case.database.column(last) == ["1"]);
+    // Which build was in force from where on, as the database has it.
+    browser.wait("document.querySelector('#builds summary')?.textContent.endsWith(': 3')");
+    browser.click("#builds summary");
+    browser.wait("document.querySelector('#builds td')?.offsetHeight > 0");
+    browser.wait("/numbered.*\\/0 from \\d/.test(document.querySelector('#builds').textContent)");
+    picture(browser, "builds");
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 use wasmill_tests::host::{Finished, wasmill};
 use wasmill_tests::kafka::{self, Incoming, Outgoing};
-use wasmill_tests::{Case, guests, mongo, wait_until};
+use wasmill_tests::{Case, guests, mongo, samples, wait_until};
 
 const RECORDS: i64 = 60;
 const PARTITIONS: i32 = 3;
@@ -226,4 +226,52 @@ fn letters_in_a_table_are_redriven_the_same_way() {
     let listed = json(&case, &["dlq", "ls", "--flow", &flow]).remove(0);
     let redriven: u64 = listed.as_array().expect("groups").iter().filter_map(|group| group["redriven"].as_u64()).sum();
     assert_eq!(redriven, broken as u64);
+}
+
+#[test]
+fn a_fix_of_one_module_is_rehearsed_within_its_chain() {
+    let mut case = Case::new("redrive_chain");
+    let topic = case.topic("in", 1);
+    let flow = case.named("flow");
+    case.flow(&flow, &format!("modules = [\"unwrap-batch\", \"quotes\"]\ntopics = [\"{topic}\"]"));
+    case.install("unwrap-batch");
+    case.install("quotes");
+    let host = case.start();
+    host.ready();
+    let good = samples::quote_json("short", "Homer", "");
+    let long = samples::quote_json(&"long ".repeat(200), "Homer", "");
+    // One that the module refuses as a whole, and one of which the database refuses the second event.
+    let values = [format!("[{good}, {{\"quote\": 5}}]"), format!("[{good}, {long}]")];
+    kafka::produce(&values.iter().map(|value| Outgoing::to(&topic).value(value.as_str())).collect::<Vec<_>>());
+    case.wait_until_committed(&flow, &topic, 60);
+    let candidates = case.path().join("candidates");
+    std::fs::create_dir(&candidates).expect("created");
+    let rehearsed = |name: &str, bytes: &[u8]| {
+        let file = candidates.join(name);
+        std::fs::write(&file, bytes).expect("written");
+        let file = file.to_str().expect("UTF-8").to_owned();
+        command(&case, &["dlq", "redrive", &flow, "--dry-run", "--module", &file, "--json"])
+    };
+    let told = |ran: &Finished| -> Vec<(String, Vec<String>, String)> {
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        let told = ran.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let to = |told: &Value| -> Vec<String> {
+            let outputs = told["outputs"].as_array().into_iter().flatten();
+            outputs.map(|output| output["to"].as_str().expect("a target").to_owned()).collect()
+        };
+        told.map(|told| (told["was"].as_str().expect("a code").to_owned(), to(&told), told.to_string())).collect()
+    };
+    let same = told(&rehearsed("quotes.wasm", &guests::bytes("quotes")));
+    assert_eq!(same.len(), 2, "{same:?}");
+    assert!(same[0].0 == "reject" && same[0].1.is_empty() && same[0].2.contains("reject"), "{same:?}");
+    assert!(same[1].0 == "pg-22001" && same[1].1 == ["postgres:quotes"] && same[1].2.contains("long"), "{same:?}");
+    // Another module under the name of the second: it takes what the first hands on.
+    let other = told(&rehearsed("quotes.wasm", &guests::bytes("hostile")));
+    assert_eq!(other[0].1, ["kafka:hostile_out", "postgres:hostile_ok", "kafka:hostile_out", "postgres:hostile_ok"]);
+    assert!(other[1].1.is_empty(), "the refused output is not made any more: {other:?}");
+    let stranger = rehearsed("fixed.wasm", &guests::bytes("quotes"));
+    assert!(stranger.code == 2 && stranger.stderr.contains("unwrap-batch.wasm or quotes.wasm"), "{}", stranger.stderr);
+    let last = rehearsed("unwrap-batch.wasm", &guests::bytes("quotes"));
+    assert!(last.code == 2 && last.stderr.contains("hands nothing on"), "{}", last.stderr);
+    assert_eq!(case.database.count("quotes"), 1, "a rehearsal writes nothing");
 }

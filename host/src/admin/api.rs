@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::Shown;
 use crate::board::What;
+use crate::board::builds::Builds;
 use crate::board::letters::Letter;
 use crate::board::state::HostState;
 
-/// Longest wait for the supervisor; it never waits for a server itself.
+/// Longest wait for the supervisor, which never waits for a server itself, and for a sink.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Dead letters and log lines that one answer has at most.
 const MOST: usize = 500;
@@ -49,6 +50,25 @@ pub(super) async fn dead_letters(State(shown): State<Shown>, Query(query): Query
 }
 
 #[derive(Deserialize)]
+pub(super) struct FlowQuery {
+    flow: String,
+}
+
+/// Which builds of a flow's modules were in force from where on, as its first SQL sink has it.
+pub(super) async fn module_history(State(shown): State<Shown>, Query(query): Query<FlowQuery>) -> Response {
+    let name = query.flow;
+    let Some(flow) = shown.board.known(&name) else { return unknown(&shown, &name) };
+    let Some(asked) = flow.builds() else {
+        return Json(Builds { flow: name, ..Builds::default() }).into_response();
+    };
+    match tokio::time::timeout(PATIENCE, asked.builds()).await {
+        Ok(Ok(builds)) => Json(builds).into_response(),
+        Ok(Err(words)) => failed(StatusCode::SERVICE_UNAVAILABLE, words),
+        Err(_) => failed(StatusCode::SERVICE_UNAVAILABLE, format!("the sink gave no answer within {PATIENCE:?}")),
+    }
+}
+
+#[derive(Deserialize)]
 pub(super) struct LogsQuery {
     n: Option<usize>,
 }
@@ -72,9 +92,7 @@ pub(super) async fn change(
     Query(query): Query<ChangeQuery>,
 ) -> Response {
     let Some(flow) = shown.board.known(&name) else {
-        let names: Vec<String> = shown.board.all().iter().map(|flow| flow.name.to_string()).collect();
-        let words = format!("there is no flow {name}; this host has {}", list(&names));
-        return failed(StatusCode::NOT_FOUND, words);
+        return unknown(&shown, &name);
     };
     let pause = |paused: bool| {
         let words = match (paused, flow.pause(paused)) {
@@ -107,8 +125,10 @@ async fn rollback(shown: &Shown, name: &str, undo: bool) -> Response {
     }
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".into() } else { names.join(", ") }
+fn unknown(shown: &Shown, name: &str) -> Response {
+    let names: Vec<String> = shown.board.all().iter().map(|flow| flow.name.to_string()).collect();
+    let names = if names.is_empty() { "none".into() } else { names.join(", ") };
+    failed(StatusCode::NOT_FOUND, format!("there is no flow {name}; this host has {names}"))
 }
 
 fn done(words: String) -> Response {

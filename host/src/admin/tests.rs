@@ -138,9 +138,16 @@ fn other_machines_see_nothing_of_the_flows_without_the_token() {
     server.health.problem("sink postgres", "the canary");
     let get = |path: &str, more: &str| server.ask(&format!("GET {path} HTTP/1.1\r\nHost: wasmill.svc:80{more}"));
     let bearer = format!("\r\nAuthorization: Bearer {TOKEN}");
-    for path in
-        ["/metrics", "/api/state", "/api/history", "/api/dead-letters", "/api/logs", "/api/tap?flow=f", "/api/events"]
-    {
+    for path in [
+        "/metrics",
+        "/api/state",
+        "/api/history",
+        "/api/module-history?flow=f",
+        "/api/dead-letters",
+        "/api/logs",
+        "/api/tap?flow=f",
+        "/api/events",
+    ] {
         assert!(get(path, "").starts_with("HTTP/1.1 401"), "{path}");
     }
     assert!(get("/api/state", &bearer).contains("the canary"));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::builds::AskBuilds;
 use super::history::{History, Point};
 use super::letters::{Letter, Letters};
 use super::now;
@@ -23,6 +24,8 @@ pub struct FlowBoard {
     pub tap: Arc<Tap>,
     paused: AtomicBool,
     paused_gauge: Gauge,
+    /// Where the builds of its modules are asked for, while it runs.
+    builds: Mutex<Option<Arc<dyn AskBuilds>>>,
     inner: Mutex<Inner>,
 }
 
@@ -134,7 +137,8 @@ impl Standing {
 impl FlowBoard {
     pub(super) fn new(name: &str, paused_gauge: Gauge) -> Self {
         let tap = Arc::new(Tap::default());
-        FlowBoard { name: name.into(), tap, paused: AtomicBool::new(false), paused_gauge, inner: Mutex::default() }
+        let (builds, inner) = (Mutex::default(), Mutex::default());
+        FlowBoard { name: name.into(), tap, paused: AtomicBool::new(false), paused_gauge, builds, inner }
     }
 
     /// Whether an operator holds the flow.
@@ -176,6 +180,16 @@ impl FlowBoard {
         }
         inner.status = Status::Running;
         inner.take(plan);
+    }
+
+    /// Where the builds of the modules can be asked for.
+    pub fn tells_builds(&self, builds: Arc<dyn AskBuilds>) {
+        *self.builds.lock().unwrap_or_else(PoisonError::into_inner) = Some(builds);
+    }
+
+    /// Who can be asked for the builds; nobody where the flow has not run yet.
+    pub fn builds(&self) -> Option<Arc<dyn AskBuilds>> {
+        self.builds.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Other modules are in place for the next batch.

@@ -28,6 +28,9 @@ enum Action {
     /// Go on after a pause
     Resume(steer::SteerArgs),
     /// Run the modules of before, until the file of a module changes again
+    ///
+    /// The file in the modules folder stays as it is. After a restart it runs again, unless `[modules] store` is set: then
+    /// the rollback stays in force until the folder has another file, or until --undo.
     Rollback(steer::RollbackArgs),
 }
 

@@ -4,9 +4,14 @@ use std::io::stdout;
 use std::path::Path;
 
 use super::Failure;
-use super::ask::{AdminArgs, Ask};
+use super::ask::{AdminArgs, Ask, encoded};
 use super::out::{self, Style};
+use crate::board::builds::Builds;
 use crate::board::state::{FlowState, HostState};
+
+/// Builds of a flow's history that are shown, and places of each.
+const BUILDS: usize = 10;
+const PLACES: usize = 4;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct LsArgs {
@@ -39,15 +44,23 @@ pub(super) fn list(args: &LsArgs, file: Option<&Path>) -> Result<(), Failure> {
 }
 
 pub(super) fn inspect(args: &InspectArgs, file: Option<&Path>) -> Result<(), Failure> {
-    let state = Ask::new(&args.admin, file)?.state()?;
+    let ask = Ask::new(&args.admin, file)?;
+    let state = ask.state()?;
     let Some(flow) = state.flows.iter().find(|flow| flow.name == args.flow) else {
         let names: Vec<&str> = state.flows.iter().map(|flow| flow.name.as_str()).collect();
         return Err(Failure::runtime(format!("there is no flow {}; this host has: {}", args.flow, names.join(", "))));
     };
-    match args.json {
-        true => out::data(&json(flow)),
-        false => details(flow, state.at, Style::of(&stdout())).iter().for_each(|line| out::data(line)),
+    // A sink that is down must not hide what is known without it.
+    let builds = ask.get_json::<Builds>(&format!("/api/module-history?flow={}", encoded(&flow.name)));
+    let builds = builds.map_err(|failure| failure.message);
+    if args.json {
+        let mut told = serde_json::to_value(flow).unwrap_or_default();
+        told["module_history"] = serde_json::to_value(builds.as_ref().ok()).unwrap_or_default();
+        out::data(&json(&told));
+        return Ok(());
     }
+    let style = Style::of(&stdout());
+    details(flow, state.at, style).iter().chain(&history(&builds, state.at, style)).for_each(|line| out::data(line));
     Ok(())
 }
 
@@ -181,6 +194,31 @@ fn dead(flow: &FlowState) -> Vec<String> {
         vec![dead.code.clone(), out::number(dead.count), newest.unwrap_or_default()]
     }));
     table(&rows)
+}
+
+/// Which builds were in force from where on.
+fn history(builds: &Result<Builds, String>, at: i64, style: Style) -> Vec<String> {
+    let builds = match builds {
+        Ok(builds) => builds,
+        Err(words) => return vec![String::new(), format!("  {} history of modules: {words}", style.warn("!"))],
+    };
+    let Some(sink) = builds.sink.as_ref().filter(|_| !builds.builds.is_empty()) else { return Vec::new() };
+    let mut rows = vec![["MODULES", "SINCE", "FROM OFFSET"].map(str::to_owned).to_vec()];
+    rows.extend(builds.builds.iter().take(BUILDS).map(|build| {
+        let from: Vec<String> =
+            build.from.iter().map(|p| format!("{}/{}/{}", p.topic, p.partition, p.offset)).collect();
+        let more = from.len().saturating_sub(PLACES);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let shown = from.iter().take(PLACES).cloned().collect::<Vec<_>>().join(", ");
+        let since = format!("{} ago", time((at - build.since) as f64 / 1e3));
+        vec![short(&build.digest), since, format!("{shown}{more}")]
+    }));
+    let mut lines = vec![String::new()];
+    lines.extend(table(&rows));
+    let left = builds.builds.len().saturating_sub(BUILDS);
+    let left = if left == 0 { String::new() } else { format!(", {left} older ones in `inspect --json`") };
+    lines.push(format!("  as sink {sink} has it{left}"));
+    lines
 }
 
 /// What a person should look at first.

@@ -112,6 +112,7 @@ impl Config {
         self.modules.dir = base.join(&self.modules.dir);
         let set = |dir: PathBuf| if dir.as_os_str().is_empty() { dir } else { base.join(dir) };
         self.modules.cache = self.modules.cache.map(set);
+        self.modules.store = self.modules.store.filter(|dir| !dir.as_os_str().is_empty()).map(|dir| base.join(dir));
         self.log.file = self.log.file.map(|file| base.join(file));
         for sink in self.sinks.values_mut() {
             if let Some(url) = sqlite_at(sink.url.expose(), base) {

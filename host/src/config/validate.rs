@@ -5,6 +5,7 @@ mod flow;
 mod sink;
 
 use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
 
 use super::report::{Problem, nearest};
 use super::{Admin, Config, Log, load::key_name};
@@ -106,6 +107,11 @@ fn modules(config: &Config, whole: bool, findings: &mut Vec<Finding>) {
     let modules = &config.modules;
     if modules.dir.as_os_str().is_empty() {
         findings.push(Finding::new(&["modules", "dir"], "the folder has no name", "write a path such as \"modules\""));
+    }
+    let plain = |path: &Path| path.components().filter(|part| *part != Component::CurDir).collect::<PathBuf>();
+    if modules.store.as_ref().is_some_and(|store| plain(store) == plain(&modules.dir)) {
+        let help = "name another folder, such as \"store\": what lies in the modules folder runs";
+        findings.push(Finding::new(&["modules", "store"], "the store is the modules folder", help));
     }
     if !(0.05..=3600.0).contains(&modules.scan_interval.0.as_secs_f64()) {
         let help = "write 50ms to 1h; file events make it faster anyway";

@@ -142,7 +142,8 @@ pub fn check_topics(flow: &str, topics: &[String]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_chain(flow: &str, steps: &[Step]) -> Result<(), Refusal> {
+/// Whether each module but the last hands records on, and why not.
+pub fn check_chain(flow: &str, steps: &[Step]) -> Result<(), Refusal> {
     for (index, step) in steps.iter().enumerate() {
         let module = &step.module.name;
         let hands_on = step.targets.iter().any(|target| target.sink == NEXT);
@@ -188,7 +189,7 @@ fn check_target(
             "flow {flow} wants to write {label}, but there is no sink `{sink}`: configure [sinks.{sink}] with a url"
         ));
     }
-    let own = ["wasmill.", "wasmill_progress", "wasmill_verdict"];
+    let own = ["wasmill.", "wasmill_progress", "wasmill_verdict", "wasmill_module_history"];
     if target.sink != KAFKA && own.iter().any(|name| target.name.starts_with(name)) {
         return forbid(format!("flow {flow} must not write {label}: that is wasmill's own"));
     }

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::file::{self, Reading, Stat};
+use super::store::{Kept, Store};
 use super::watch::Watch;
 use super::{Event, FolderSettings};
-use crate::runtime::Runtime;
+use crate::runtime::{Module, Runtime};
 
 /// Between two readings of a file that was changed just now; both must agree.
 const STABLE: Duration = Duration::from_millis(150);
@@ -34,6 +35,10 @@ pub(super) struct Watched {
     /// What was last said about a folder that cannot be read.
     missing: Option<String>,
     files: BTreeMap<String, Known>,
+    /// Modules from the store, by file stem and digest: the folder mostly holds one of them, which is not loaded twice.
+    recalled: BTreeMap<Kept, Arc<Module>>,
+    /// What was last said about a store that cannot be written.
+    unkept: Option<String>,
     /// Since when there has been a file that was not decided on.
     restless_since: Option<Instant>,
 }
@@ -63,13 +68,17 @@ impl Watched {
             folder: None,
             missing: None,
             files: BTreeMap::new(),
+            recalled: BTreeMap::new(),
+            unkept: None,
             restless_since: None,
         }
     }
 
     /// Scans until `stop` is closed.
     pub(super) fn run(mut self, stop: &Receiver<()>) {
+        self.recall();
         loop {
+            self.keep_again();
             let wait = self.scan(Instant::now());
             let hints = self.watch.hints.clone();
             select! {
@@ -97,6 +106,8 @@ impl Watched {
         self.restless_since = if pending { self.restless_since.or(Some(now)) } else { None };
         if self.restless_since.is_none_or(|since| now.duration_since(since) > PATIENCE) {
             self.tell(Event::Scanned);
+            // Whoever wants them has them by now.
+            self.recalled.clear();
         }
         let soon = if pending { STABLE } else { self.settings.scan_interval };
         gone.map_or(soon, |gone| gone.min(soon))
@@ -202,12 +213,14 @@ impl Watched {
         file::stat(&self.settings.dir, path).is_ok_and(|after| after != Some(stat))
     }
 
-    fn load(&self, name: &str, path: &Path, bytes: &[u8], digest: Arc<str>) {
+    fn load(&mut self, name: &str, path: &Path, bytes: &[u8], digest: Arc<str>) {
         let stem = file::stem(name).unwrap_or(name);
         let limits = (self.settings.limits)(stem);
         let began = Instant::now();
-        match self.runtime.load(stem, bytes, &limits) {
+        let known = self.recalled.remove(&Kept { name: stem.into(), digest: digest.to_string() });
+        match known.map_or_else(|| self.runtime.load(stem, bytes, &limits), Ok) {
             Ok(module) => {
+                self.keep(stem, &digest, bytes);
                 let (version, took) = (&module.manifest.version, began.elapsed().as_millis() as u64);
                 tracing::info!(
                     module = stem,
@@ -266,9 +279,70 @@ impl Watched {
         });
         for stem in removed {
             tracing::info!(module = &*stem, "module removed");
+            if let Some(store) = &self.settings.store {
+                store.release(&stem);
+            }
             self.tell(Event::Removed { stem });
         }
         next
+    }
+
+    /// Loads the builds that ran before this start, so that they are there when the first flow begins.
+    fn recall(&mut self) {
+        let Some(store) = self.settings.store.clone() else { return };
+        self.note_store(store.prepare());
+        store.remove_orphans();
+        for kept in Store::recalled(&store.flows()) {
+            let wasm = store.wasm(&kept.digest);
+            let limits = (self.settings.limits)(&kept.name);
+            let load = |wasm: Vec<u8>| self.runtime.load(&kept.name, &wasm, &limits).map_err(|error| error.message);
+            match wasm.and_then(load) {
+                Ok(module) => {
+                    self.tell(Event::Recalled(module.clone()));
+                    self.recalled.insert(kept, module);
+                }
+                Err(cause) => {
+                    let digest = short(&kept.digest);
+                    tracing::warn!(module = kept.name, digest, "a build of before is not at hand: {cause}");
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, stem: &str, digest: &str, bytes: &[u8]) {
+        if let Some(store) = self.settings.store.clone() {
+            self.note_store(store.keep(stem, digest, bytes));
+        }
+    }
+
+    /// Once the store can be written again: keeps what it could not.
+    fn keep_again(&mut self) {
+        let Some(store) = self.settings.store.clone().filter(|_| self.unkept.is_some()) else { return };
+        let mut kept = store.prepare();
+        for (name, (stat, decided)) in
+            self.files.iter().filter_map(|(name, known)| Some((name, known.decided.as_ref()?)))
+        {
+            let reading = file::read(&self.settings.dir.join(name), stat);
+            if let (Ok(()), Reading::Bytes { bytes, digest }) = (&kept, reading)
+                && digest == *decided
+            {
+                kept = store.keep(file::stem(name).unwrap_or(name), &digest, &bytes);
+            }
+        }
+        self.note_store(kept);
+    }
+
+    fn note_store(&mut self, result: Result<(), String>) {
+        let problem = result.err();
+        if problem == self.unkept {
+            return;
+        }
+        match &problem {
+            Some(words) => tracing::warn!("{words}"),
+            None => tracing::info!("the store can be written again"),
+        }
+        self.unkept.clone_from(&problem);
+        self.tell(Event::Store { problem });
     }
 
     fn tell(&self, event: Event) {

@@ -31,6 +31,7 @@ impl Fixture {
             dir: dir.path().join("modules"),
             scan_interval: Duration::from_millis(200),
             limits: Box::new(|_| Limits::default()),
+            store: None,
             died: Arc::new(|words| panic!("{words}")),
         };
         let (folder, events) = Folder::start(settings, runtime());
@@ -86,6 +87,8 @@ fn told(event: &Event) -> String {
         Event::Refused { stem, code, .. } => format!("refused {stem} {code}"),
         Event::Removed { stem } => format!("removed {stem}"),
         Event::FolderMissing { message, .. } => format!("missing: {message}"),
+        Event::Recalled(module) => format!("recalled {} {}", module.name, &module.digest[..8]),
+        Event::Store { problem } => format!("store: {}", problem.as_deref().unwrap_or("fine")),
         Event::FolderFound => "found".into(),
         Event::Scanned => "scanned".into(),
     }

@@ -26,7 +26,7 @@ use self::server::{CallError, Server};
 use self::write::Write;
 use super::dead_letter::DeadLetter;
 use super::limiter::Limiter;
-use super::{Examined, Lane, Sink, SinkBatch, SinkError, Span, Written};
+use super::{Examined, InForce, Lane, Sink, SinkBatch, SinkError, Span, Written};
 use crate::config::Table;
 use crate::manifest::TargetSpec;
 
@@ -107,6 +107,10 @@ impl Sink for MongoDb {
 
     async fn lanes(&self, _: &str, spans: &[Span]) -> Result<Vec<Option<Lane>>, SinkError> {
         Ok(vec![None; spans.len()])
+    }
+
+    async fn module_history(&self, _: &str, _: usize) -> Result<Vec<InForce>, SinkError> {
+        Ok(Vec::new())
     }
 
     async fn write(&self, batch: &SinkBatch) -> Result<Written, SinkError> {

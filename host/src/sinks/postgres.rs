@@ -7,6 +7,7 @@ mod connection;
 mod dead_letters;
 mod errors;
 mod examine;
+mod history;
 mod progress;
 mod statements;
 mod write;
@@ -26,7 +27,7 @@ use super::limiter::Limiter;
 use super::sql::names::TableName;
 use super::sql::plan::Destinations;
 use super::sql::table::{Declared, Table};
-use super::{Examined, Lane, Sink, SinkBatch, SinkError, Span, Written};
+use super::{Examined, InForce, Lane, Sink, SinkBatch, SinkError, Span, Written};
 use crate::config::Table as Settings;
 use crate::manifest::{TableSpec, TargetSpec};
 
@@ -41,6 +42,8 @@ pub struct Postgres {
     tables: Mutex<HashMap<String, Vec<Known>>>,
     /// Whether the tables of the progress were seen.
     progress_exists: AtomicBool,
+    /// Whether the history of modules can be kept.
+    keeps_history: AtomicBool,
 }
 
 /// A table as it was when it was last looked at.
@@ -67,6 +70,7 @@ pub fn open(name: &str, config: &crate::config::Sink) -> Result<Arc<dyn Sink>, S
         limiter: Limiter::new(config.max_rows_per_second),
         tables: Mutex::default(),
         progress_exists: AtomicBool::new(false),
+        keeps_history: AtomicBool::new(false),
     }))
 }
 
@@ -124,6 +128,14 @@ impl Sink for Postgres {
             owner.lanes(&mut session, spans).await.map_err(|e| e.sink_error(&self.doing("read its progress")))?;
         self.connections.put(session);
         Ok(lanes)
+    }
+
+    async fn module_history(&self, group: &str, most: usize) -> Result<Vec<InForce>, SinkError> {
+        let mut session = self.session().await?;
+        let changes = Owner { group, sink: &self.name }.changes(&mut session, most).await;
+        let changes = changes.map_err(|e| e.sink_error(&self.doing("read wasmill.module_history")))?;
+        self.connections.put(session);
+        Ok(changes)
     }
 
     async fn write(&self, batch: &SinkBatch) -> Result<Written, SinkError> {
@@ -202,9 +214,10 @@ impl Postgres {
 
     async fn ensure_progress(&self, session: &mut Session) -> Result<(), SinkError> {
         if !self.progress_exists.load(Ordering::Relaxed) {
-            Owner::ensure(session)
+            let keeps = Owner::ensure(session)
                 .await
                 .map_err(|e| e.sink_error(&self.doing("create schema wasmill for its progress")))?;
+            self.keeps_history.store(keeps, Ordering::Relaxed);
             self.progress_exists.store(true, Ordering::Relaxed);
         }
         Ok(())

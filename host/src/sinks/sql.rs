@@ -3,6 +3,7 @@
 
 pub mod bisect;
 pub mod column;
+pub mod history;
 pub mod letters;
 pub mod names;
 pub mod plan;

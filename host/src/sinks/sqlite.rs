@@ -6,6 +6,7 @@
 mod dead_letters;
 mod documents;
 mod errors;
+mod history;
 mod progress;
 mod schema;
 mod statements;
@@ -25,7 +26,7 @@ use self::progress::Owner;
 use super::dead_letter::DeadLetter;
 use super::limiter::Limiter;
 use super::sql::table::Table;
-use super::{Examined, Lack, Lane, Sink, SinkBatch, SinkError, Span, Written};
+use super::{Examined, InForce, Lack, Lane, Sink, SinkBatch, SinkError, Span, Written};
 use crate::config::Table as Settings;
 use crate::manifest::{TableSpec, TargetSpec};
 
@@ -133,6 +134,15 @@ impl Sink for Sqlite {
         let lanes = lanes.map_err(|e| e.sink_error(&self.doing("read its progress")))?;
         *slot = Some(connection);
         Ok(lanes)
+    }
+
+    async fn module_history(&self, group: &str, most: usize) -> Result<Vec<InForce>, SinkError> {
+        let mut slot = self.connection.lock().await;
+        let mut connection = self.connect(slot.take()).await?;
+        let changes = Owner { group, sink: &self.name }.changes(&mut connection, most).await;
+        let changes = changes.map_err(|e| e.sink_error(&self.doing("read wasmill_module_history")))?;
+        *slot = Some(connection);
+        Ok(changes)
     }
 
     async fn write(&self, batch: &SinkBatch) -> Result<Written, SinkError> {

@@ -15,8 +15,8 @@ pub struct Chains {
 }
 
 impl Chains {
-    pub fn new(chain: Arc<Chain>) -> Self {
-        Chains { current: ArcSwap::new(chain), previous: ArcSwapOption::empty() }
+    pub fn new(chain: Arc<Chain>, before: Option<Arc<Chain>>) -> Self {
+        Chains { current: ArcSwap::new(chain), previous: ArcSwapOption::new(before) }
     }
 
     /// What the next batch is sealed with.

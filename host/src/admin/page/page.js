@@ -8,10 +8,12 @@ const SVG = "http:" + "//www.w3.org/2000/svg";
 const POINTS = 600;
 const RECORDS = 12;
 const LINES = 200;
+const BUILDS = 20;
+const BUILDS_EVERY = 10000;
 
 const view = {
   state: null, error: null, needsToken: false, flow: null, history: {}, records: [], counts: null, hiddenRate: 0,
-  frozen: false, dead: false, grep: "", lines: [], samples: {}, asks: null,
+  frozen: false, dead: false, grep: "", lines: [], samples: {}, asks: null, builds: {},
 };
 
 // --- the token: kept for this tab only -------------------------------------------------------------------------
@@ -255,7 +257,33 @@ function modules(flow) {
     h("div", { class: "tools" }, h("span", { class: "soft" }, swap),
       flow.rolled_back ? h("button", { id: "undo", onclick: () => change(flow, "rollback?undo=true") }, "Take the rollback back") : null,
       flow.rolled_back ? h("span", { class: "reason" }, "rolled back until the module is replaced") : null,
-      flow.before ? h("button", { id: "rollback", onclick: () => confirmRollback(flow) }, "Roll back to " + short(flow.before)) : null));
+      flow.before ? h("button", { id: "rollback", onclick: () => confirmRollback(flow) }, "Roll back to " + short(flow.before)) : null),
+    // Last, so that nothing before it moves when it comes.
+    builds(flow));
+}
+
+function builds(flow) {
+  const known = view.builds[flow.name];
+  if (!known) return null;
+  if (known.error) return h("p", { class: "soft" }, "Which builds were in force is not known now: " + known.error);
+  if (!known.builds.length) return null;
+  const from = (build) => build.from.map((p) => p.topic + "/" + p.partition + " from " + number(p.offset));
+  return h("details", { id: "builds" }, h("summary", {}, "Builds in force so far: " + number(known.builds.length)),
+    table(["digest", "since", "from offset"], known.builds.slice(0, BUILDS).map((build) => [h("code", { title: build.digest }, short(build.digest)), ago(build.since) + " ago",
+      from(build).slice(0, 8).join(", ") + (build.from.length > 8 ? " and " + (build.from.length - 8) + " more" : "")])),
+    h("p", { class: "soft" }, "As sink " + known.sink + " has it."));
+}
+
+/// Asked of the sink, so only for the flow that is looked at, and not often.
+async function askBuilds(flow) {
+  const known = view.builds[flow.name];
+  if (known && known.swaps === flow.swaps && Date.now() - known.asked < BUILDS_EVERY) return;
+  const asked = { ...(known || { builds: [] }), swaps: flow.swaps, asked: Date.now() };
+  view.builds[flow.name] = asked;
+  try {
+    Object.assign(asked, await json("/api/module-history?flow=" + encodeURIComponent(flow.name)), { error: null });
+  } catch (error) { asked.error = error.message; }
+  redraw();
 }
 
 const sinks = (flow) => table(["sink", "state", "#outputs", "#per second", "#retries", "#last write", "last error"],
@@ -317,7 +345,7 @@ function dialog(title, words, action, field) {
 }
 
 async function confirmRollback(flow) {
-  if (await dialog("Roll back " + flow.name + "?", "From the next batch on, the build " + short(flow.before) + " runs instead of " + short(flow.modules.map((m) => m.digest).join("+")) + ", until the module's file changes again.", "Roll back")) change(flow, "rollback");
+  if (await dialog("Roll back " + flow.name + "?", "From the next batch on, the build " + short(flow.before) + " runs instead of " + short(flow.modules.map((m) => m.digest).join("+")) + ", until the module's file changes again. The file in the modules folder stays as it is.", "Roll back")) change(flow, "rollback");
 }
 
 async function openToken() {
@@ -351,6 +379,7 @@ async function look() {
       if (line.length > POINTS) line.shift();
     }
     listen(false);
+    if (chosen() && !document.hidden) askBuilds(chosen());
   } catch (error) {
     view.error = error.message;
   }

@@ -10,12 +10,14 @@ use crate::cli::{Failure, out};
 use crate::config::report::nearest;
 use crate::config::{Config, Flow, Limits};
 use crate::flow::plan::{Plan, Refusal, plan};
+use crate::modules::store::{BUILDS, Store};
 use crate::runtime::Module;
 
 type Modules = BTreeMap<String, Arc<Module>>;
 
 /// The plans of all flows that may run, as the host itself makes them.
 pub(in crate::cli) fn check(config: &Config, lines: &mut Lines) -> Result<Vec<Plan>, Failure> {
+    store(config, lines);
     let modules = modules(config, lines)?;
     let module = |stem: &str| modules.get(stem).cloned();
     let mut plans: Vec<Plan> = Vec::new();
@@ -38,6 +40,19 @@ pub(in crate::cli) fn check(config: &Config, lines: &mut Lines) -> Result<Vec<Pl
         lines.note("flows", format!("there is no module in {}", config.modules.dir.display()), help);
     }
     Ok(plans)
+}
+
+/// Where builds are kept over restarts.
+fn store(config: &Config, lines: &mut Lines) {
+    let Some(dir) = &config.modules.store else { return };
+    let name = dir.display();
+    match Store::look(dir) {
+        Ok(()) => lines.fine("store", format!("{name}: the last {BUILDS} builds of each flow")),
+        Err(wrong) => {
+            let help = format!("mkdir -p {name} && chown $(id -u) {name}, or correct modules.store");
+            lines.environment("store", wrong, help);
+        }
+    }
 }
 
 /// Whether a module gets a flow by itself: no flow of the configuration names it.

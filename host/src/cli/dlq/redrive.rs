@@ -30,7 +30,8 @@ pub(super) struct RedriveArgs {
     /// Show what would happen and copy nothing
     #[arg(long)]
     dry_run: bool,
-    /// With --dry-run: a module that is not in place yet, to see what it makes of each letter
+    /// With --dry-run: a module that is not in place yet, to see what it makes of each letter; in a chain it stands for the
+    /// module that has its name
     #[arg(long, value_name = "FILE", requires = "dry_run")]
     module: Option<PathBuf>,
     /// Print the result as one JSON object

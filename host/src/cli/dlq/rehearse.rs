@@ -1,6 +1,5 @@
 //! `--module FILE --dry-run`: what a module that is not in place yet would make of each letter. Nothing is written.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
@@ -10,9 +9,10 @@ use crate::cli::modules::Loader;
 use crate::cli::test::show::cut;
 use crate::cli::{Failure, out};
 use crate::config::Config;
+use crate::flow::plan::check_chain;
 use crate::outcome::Ruling;
 use crate::record::{Slice, SliceBuilder, decode_headers};
-use crate::runtime::{Field, Made, Trial, Tried};
+use crate::runtime::{Field, Made, Ran, Rehearsal, Trial, Tried};
 use crate::samples::tell;
 use crate::sinks::dead_letter::DeadLetter;
 
@@ -34,21 +34,12 @@ pub(super) fn run(
     letters: &[DeadLetter],
     as_json: bool,
 ) -> Result<(), Failure> {
-    if flow.chain.as_ref().is_some_and(|chain| chain.steps.len() > 1) {
-        let words =
-            format!("flow {} is a chain of modules: --module tries one module that makes all outputs", flow.name);
-        return Err(Failure::config(words));
-    }
-    let loader = Loader::new(config.modules.cache.clone())?;
-    let subject = loader.subject(module)?;
-    let vars: BTreeMap<String, String> = config.flow.get(&flow.name).map(|flow| flow.vars.clone()).unwrap_or_default();
-    let mut trial = Trial::new(loader.runtime(), &subject.module, &vars, &flow.limits())
-        .map_err(|error| Failure::config(format!("{} does not start: {error}", module.display())))?;
+    let mut candidate = Candidate::new(module, flow, config)?;
     let mut sum = Sum::default();
     for letter in letters {
-        let ran = trial.run(&slice(letter));
+        let (ran, paths) = candidate.run(&slice(letter));
         let Some(tried) = ran.records.into_iter().next() else { continue };
-        let tried = only_wanted(letter, tried);
+        let tried = only_wanted(letter, tried, &paths);
         sum.add(&tried);
         if as_json {
             let mut told = tell::describe(&tried, &ran.lines);
@@ -70,6 +61,53 @@ pub(super) fn run(
     Ok(())
 }
 
+/// What is tried: a module that makes all outputs of its flow, or a chain in which it has replaced the one of its name.
+enum Candidate {
+    Alone(Trial),
+    Chain(Rehearsal),
+}
+
+impl Candidate {
+    fn new(file: &Path, flow: &Flow, config: &Config) -> Result<Self, Failure> {
+        let loader = Loader::new(config.modules.cache.clone())?;
+        let module = loader.subject(file)?.module;
+        let configured = config.flow.get(&flow.name);
+        let names = configured.and_then(|flow| flow.modules.as_deref()).unwrap_or_default();
+        if names.len() < 2 {
+            let vars = configured.map(|flow| flow.vars.clone()).unwrap_or_default();
+            let trial = Trial::new(loader.runtime(), &module, &vars, &flow.limits());
+            let trial = trial.map_err(|cause| Failure::config(format!("{} does not start: {cause}", file.display())));
+            return trial.map(Candidate::Alone);
+        }
+        let Some(chain) = &flow.chain else {
+            let words = format!("the chain of flow {} does not load: wasmill check says why", flow.name);
+            return Err(Failure::config(words));
+        };
+        let chain = chain.with(&module).ok_or_else(|| {
+            let named: Vec<String> = names.iter().map(|name| format!("{name}.wasm")).collect();
+            Failure::config(format!(
+                "flow {} is a chain: name the file like the module that it is to replace ({})",
+                flow.name,
+                named.join(" or ")
+            ))
+        })?;
+        check_chain(&flow.name, &chain.steps).map_err(|refusal| Failure::config(refusal.to_string()))?;
+        Rehearsal::new(loader.runtime(), chain).map(Candidate::Chain).map_err(Failure::config)
+    }
+
+    /// What becomes of one record, and the path of each output.
+    fn run(&mut self, slice: &Slice) -> (Ran, Vec<String>) {
+        match self {
+            Candidate::Alone(trial) => {
+                let ran = trial.run(slice);
+                let count = ran.records.first().map_or(0, |tried| tried.outputs.len());
+                (ran, (0..count).map(|place| place.to_string()).collect())
+            }
+            Candidate::Chain(rehearsal) => rehearsal.run(slice),
+        }
+    }
+}
+
 fn slice(letter: &DeadLetter) -> Slice {
     let mut slice = SliceBuilder::new(letter.topic.as_str().into(), letter.partition);
     let headers = decode_headers(letter.headers.count, &letter.headers.encoded).unwrap_or_default();
@@ -78,14 +116,14 @@ fn slice(letter: &DeadLetter) -> Slice {
 }
 
 /// Leaves the one output that a sink refused.
-fn only_wanted(letter: &DeadLetter, tried: Tried) -> Tried {
+fn only_wanted(letter: &DeadLetter, tried: Tried, paths: &[String]) -> Tried {
     if letter.sink.is_empty() {
         return tried;
     }
-    let place = letter.id.rsplit('/').next().and_then(|path| path.parse::<usize>().ok());
+    let place = letter.id.rsplit('/').next().unwrap_or_default();
     let to = format!("{}:{}", letter.sink, letter.target);
-    let wanted = |(index, made): (usize, Made)| (Some(index) == place && made.to == to).then_some(made);
-    Tried { outputs: tried.outputs.into_iter().enumerate().filter_map(wanted).collect(), ..tried }
+    let wanted = |(made, path): (Made, &String)| (path == place && made.to == to).then_some(made);
+    Tried { outputs: tried.outputs.into_iter().zip(paths).filter_map(wanted).collect(), ..tried }
 }
 
 impl Sum {

@@ -99,15 +99,16 @@ async fn read(
     Ok(Some(Table::new(name.clone(), name.sql(), columns, &primary, declared)))
 }
 
+/// The statement that creates the schema of a table where it is missing: that needs a right that writing does not, even
+/// where the schema exists.
+pub(super) async fn missing_schema(session: &mut Session, name: &TableName) -> Result<String, Failure> {
+    let Some(schema) = &name.schema else { return Ok(String::new()) };
+    let rows = session.fetch("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", text(schema)?).await?;
+    Ok(if rows.is_empty() { format!("CREATE SCHEMA IF NOT EXISTS {}; ", quote(schema)) } else { String::new() })
+}
+
 async fn create(session: &mut Session, name: &TableName, declared: &Declared) -> Result<String, Failure> {
-    let mut statement = String::new();
-    if let Some(schema) = &name.schema {
-        let rows = session.fetch("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", text(schema)?).await?;
-        // Creating a schema needs a right that writing does not, even where it exists.
-        if rows.is_empty() {
-            statement = format!("CREATE SCHEMA IF NOT EXISTS {}; ", quote(schema));
-        }
-    }
+    let statement = missing_schema(session, name).await?;
     let mut parts: Vec<String> = declared.serial.iter().map(|c| format!("{} SERIAL PRIMARY KEY", quote(c))).collect();
     parts.extend(declared.columns.iter().map(definition));
     if !declared.key.is_empty() {

@@ -11,7 +11,7 @@ use super::progress::push;
 use crate::outcome::Code;
 use crate::sinks::dead_letter::DeadLetter;
 use crate::sinks::sql::letters::{headers_json, headers_of, storable};
-use crate::sinks::sql::names::{TableName, quote};
+use crate::sinks::sql::names::TableName;
 
 /// Bytes of keys, values and headers per statement; a larger letter goes alone.
 const MOST_BYTES: usize = 8 << 20;
@@ -34,7 +34,7 @@ pub(super) async fn ensure(session: &mut Session, table: &TableName) -> Result<(
     if !session.fetch(column, arguments).await?.is_empty() {
         return Ok(());
     }
-    let schema = table.schema.iter().map(|s| format!("CREATE SCHEMA IF NOT EXISTS {}; ", quote(s))).collect::<String>();
+    let schema = catalogue::missing_schema(session, table).await?;
     let table = table.sql();
     let create = format!("{schema}CREATE TABLE IF NOT EXISTS {table} ({COLUMNS})");
     let extend = format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS redriven int NOT NULL DEFAULT 0");

@@ -4,9 +4,9 @@
 use sqlx::postgres::PgArguments;
 use sqlx::{Arguments, Row};
 
-use super::catalogue;
 use super::connection::Session;
 use super::errors::Failure;
+use super::{catalogue, history};
 use crate::commit::lanes;
 use crate::outcome::Code;
 use crate::sinks::sql::letters::storable;
@@ -14,7 +14,6 @@ use crate::sinks::{Lane, Span, StoredVerdict};
 
 /// The tables. Half of each page stays free, so that moving an offset stays within its page.
 const TABLES: &str = "\
-CREATE SCHEMA IF NOT EXISTS wasmill; \
 CREATE TABLE IF NOT EXISTS wasmill.progress (consumer_group text, topic text, topic_id text, \"partition\" int, sink text, \
   next_offset bigint NOT NULL, module_digest text NOT NULL, \
   PRIMARY KEY (consumer_group, topic, topic_id, \"partition\", sink)) WITH (fillfactor=50); \
@@ -24,6 +23,14 @@ CREATE TABLE IF NOT EXISTS wasmill.verdict (consumer_group text, topic text, top
 
 const EXIST: &str =
     "SELECT 1 WHERE to_regclass('wasmill.progress') IS NOT NULL AND to_regclass('wasmill.verdict') IS NOT NULL";
+
+/// Which of schema, tables and history are there, and what may be done about those that are not. Asked first: `CREATE …
+/// IF NOT EXISTS` needs the right to create even where nothing is created.
+const LOOK: &str = "SELECT to_regnamespace('wasmill') IS NOT NULL, \
+to_regclass('wasmill.progress') IS NOT NULL AND to_regclass('wasmill.verdict') IS NOT NULL, \
+(SELECT has_table_privilege(c, 'SELECT') AND has_table_privilege(c, 'INSERT') AND has_table_privilege(c, 'UPDATE') \
+  AND has_table_privilege(c, 'DELETE') FROM (SELECT to_regclass('wasmill.module_history')::oid AS c) t WHERE c IS NOT NULL), \
+(SELECT has_schema_privilege(n, 'CREATE') FROM (SELECT to_regnamespace('wasmill')::oid AS n) t WHERE n IS NOT NULL)";
 
 const LANES: &str = "SELECT s.place, p.next_offset, p.module_digest \
 FROM unnest($3::text[], $4::text[], $5::int4[]) WITH ORDINALITY AS s(topic, topic_id, part, place) \
@@ -72,12 +79,32 @@ pub(super) struct Owner<'a> {
 }
 
 impl Owner<'_> {
-    /// Creates the tables where they are missing.
-    pub(super) async fn ensure(session: &mut Session) -> Result<(), Failure> {
-        if session.fetch(EXIST, PgArguments::default()).await?.is_empty() {
-            catalogue::create_own(session, TABLES).await?;
+    /// Creates the tables where they are missing. Returns whether the history of modules can be kept, which is not worth
+    /// an error: a user who may not create it, or not write to it, goes without.
+    pub(super) async fn ensure(session: &mut Session) -> Result<bool, Failure> {
+        let rows = session.fetch(LOOK, PgArguments::default()).await?;
+        let row = rows.first().ok_or(Failure::Sqlx(sqlx::Error::RowNotFound))?;
+        let (schema, tables): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+        let (history, may_create): (Option<bool>, Option<bool>) = (row.try_get(2)?, row.try_get(3)?);
+        if !tables {
+            let schema = if schema { "" } else { "CREATE SCHEMA IF NOT EXISTS wasmill; " };
+            catalogue::create_own(session, &format!("{schema}{TABLES}")).await?;
         }
-        Ok(())
+        match (history, may_create) {
+            (Some(usable), _) => Ok(usable),
+            // A schema of our own making.
+            (None, Some(true) | None) => {
+                let created = catalogue::create_own(session, history::TABLE).await;
+                let Err(cause) = created else { return Ok(true) };
+                tracing::warn!(
+                    "no history of modules: {}",
+                    cause.sink_error("wasmill.module_history cannot be created")
+                );
+                session.run("ROLLBACK").await?;
+                Ok(false)
+            }
+            (None, Some(false)) => Ok(false),
+        }
     }
 
     /// The stored lanes; `None` per span without one. Also where the tables do not exist yet.
@@ -92,8 +119,8 @@ impl Owner<'_> {
         Ok(lanes)
     }
 
-    /// Locks the rows of all spans and returns their offsets; a missing one begins at its span's start.
-    pub(super) async fn lock(self, session: &mut Session, spans: &[Span]) -> Result<Vec<i64>, Failure> {
+    /// Locks the rows of all spans and returns them; a missing one begins at its span's start.
+    pub(super) async fn lock(self, session: &mut Session, spans: &[Span]) -> Result<Vec<Lane>, Failure> {
         let mut found = self.try_lock(session, spans).await?;
         if found.iter().any(Option::is_none) {
             let mut arguments = self.bind(spans)?;
@@ -102,7 +129,7 @@ impl Owner<'_> {
             found = self.try_lock(session, spans).await?;
         }
         let lost = || Failure::Sqlx(sqlx::Error::RowNotFound);
-        found.into_iter().map(|offset| offset.ok_or_else(lost)).collect()
+        found.into_iter().map(|lane| lane.ok_or_else(lost)).collect()
     }
 
     /// Moves the rows from `found` to the ends of their spans. `false` where one was not at `found` any more.
@@ -188,16 +215,16 @@ impl Owner<'_> {
         rows.iter().map(verdict).collect()
     }
 
-    async fn try_lock(self, session: &mut Session, spans: &[Span]) -> Result<Vec<Option<i64>>, Failure> {
+    async fn try_lock(self, session: &mut Session, spans: &[Span]) -> Result<Vec<Option<Lane>>, Failure> {
         let mut found = vec![None; spans.len()];
         for row in session.fetch(&format!("{LANES}{LOCKED}"), self.bind(spans)?).await? {
-            found[place(&row)?] = Some(row.try_get(1)?);
+            found[place(&row)?] = Some(Lane { next_offset: row.try_get(1)?, digest: row.try_get(2)? });
         }
         Ok(found)
     }
 
     /// `$1` to `$5`: group, sink, topics, topic ids, partitions.
-    fn bind(self, spans: &[Span]) -> Result<PgArguments, Failure> {
+    pub(super) fn bind(self, spans: &[Span]) -> Result<PgArguments, Failure> {
         let mut arguments = PgArguments::default();
         push(&mut arguments, self.group)?;
         push(&mut arguments, self.sink)?;

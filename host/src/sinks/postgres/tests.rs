@@ -12,6 +12,7 @@ use crate::sinks::sql::testing::{batch, output, rows, target};
 use crate::sinks::{Class, StoredVerdict};
 
 mod delivery;
+mod history;
 mod tables;
 mod values;
 

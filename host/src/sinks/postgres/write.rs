@@ -2,6 +2,7 @@
 //! whose COMMIT got no answer has happened is never guessed: the progress row decides when it is repeated.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Postgres;
 use super::connection::Session;
@@ -95,11 +96,12 @@ impl Write<'_> {
         // Made before the transaction, so that no lock is held meanwhile; made anew in the rare case of a replay.
         let mut plan = self.plan(&tables, &starts, care)?;
         let owner = Owner { group: &self.batch.group, sink: &self.sink.name };
-        let mut found = Vec::new();
+        let (mut lanes, mut found) = (Vec::new(), Vec::new());
         if self.batch.progress {
             self.sink.ensure_progress(session).await?;
             session.run("BEGIN").await.map_err(|e| self.stop("begin a transaction", e))?;
-            found = owner.lock(session, spans).await.map_err(|e| self.progress_stop(e))?;
+            lanes = owner.lock(session, spans).await.map_err(|e| self.progress_stop(e))?;
+            found = lanes.iter().map(|lane| lane.next_offset).collect();
             failpoint::step("postgres.locked");
             if failpoint::switched("sql.no-cas") {
                 found.clone_from(&starts);
@@ -126,6 +128,9 @@ impl Write<'_> {
             let moved = owner.advance(session, spans, &found).await.map_err(|e| self.progress_stop(e))?;
             if !moved && !failpoint::switched("sql.no-cas") {
                 return Err(SinkError::wait(self.doing("move the progress: another host moved it meanwhile")).into());
+            }
+            if self.sink.keeps_history.load(Ordering::Relaxed) {
+                owner.note_changes(session, spans, &lanes).await.map_err(|e| self.history_stop(e))?;
             }
         }
         failpoint::step("postgres.written");
@@ -230,6 +235,12 @@ impl Write<'_> {
             self.sink.forget_progress();
         }
         self.stop("keep progress in wasmill.progress", failure)
+    }
+
+    /// Whether the history can be kept is looked at again: no batch ever waits for it.
+    fn history_stop(&self, failure: Failure) -> Stop {
+        self.sink.forget_progress();
+        self.stop("note the modules in wasmill.module_history", failure)
     }
 
     fn commit_stop(&self, failure: Failure, care: Care, outputs: u64) -> Stop {

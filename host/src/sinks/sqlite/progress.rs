@@ -4,7 +4,7 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::errors::Failure;
-use super::run;
+use super::{history, run};
 use crate::commit::lanes;
 use crate::outcome::Code;
 use crate::sinks::{Lane, Span, StoredVerdict};
@@ -52,7 +52,7 @@ pub(super) struct Owner<'a> {
 
 impl Owner<'_> {
     pub(super) async fn ensure(connection: &mut SqliteConnection) -> Result<(), Failure> {
-        run(connection, TABLES).await
+        run(connection, &format!("{TABLES}; {}", history::TABLE)).await
     }
 
     pub(super) async fn lanes(
@@ -75,12 +75,13 @@ impl Owner<'_> {
         Ok(lanes)
     }
 
-    /// The offsets of all spans; a missing one begins at its span's start.
-    pub(super) async fn found(self, connection: &mut SqliteConnection, spans: &[Span]) -> Result<Vec<i64>, Failure> {
+    /// The lanes of all spans; a missing one begins at its span's start.
+    pub(super) async fn found(self, connection: &mut SqliteConnection, spans: &[Span]) -> Result<Vec<Lane>, Failure> {
         let mut found = Vec::with_capacity(spans.len());
         for span in spans {
             self.bind(BEGIN_AT, span).bind(span.start).execute(&mut *connection).await?;
-            found.push(self.bind(LANE, span).fetch_one(&mut *connection).await?.try_get(0)?);
+            let row = self.bind(LANE, span).fetch_one(&mut *connection).await?;
+            found.push(Lane { next_offset: row.try_get(0)?, digest: row.try_get(1)? });
         }
         Ok(found)
     }
@@ -157,7 +158,7 @@ impl Owner<'_> {
     }
 
     /// A statement with `?1` to `?5` bound: group, sink, topic, topic id, partition.
-    fn bind(
+    pub(super) fn bind(
         self,
         sql: &'static str,
         span: &Span,

@@ -166,3 +166,29 @@ async fn dead_letters_become_rows_once() {
     let found = file.query("SELECT id, \"timestamp\", code, key, hex(value), headers, at IS NOT NULL FROM dead").await;
     assert_eq!(found, ["a|2023-11-14T22:13:20.123Z|trap|-|00FF|[]|1"]);
 }
+
+#[tokio::test]
+async fn a_change_of_modules_is_noted_where_it_comes_into_force() {
+    let file = File::new();
+    let sink = file.sink("pg");
+    let target = target("pg", "t", None, &[], &["n:integer"]);
+    let made_by = |digest: &str, start: i64, count: usize| {
+        let batch = rows(&target, start, &vec!["{\"n\":1}"; count]);
+        let spans: Vec<Span> = batch.spans.iter().map(|span| Span { digest: digest.into(), ..span.clone() }).collect();
+        SinkBatch { spans: spans.into(), ..batch }
+    };
+    assert_eq!(sink.module_history("wasmill.flow", 9).await.expect("no table yet"), []);
+    for (digest, start, count) in [("a", 0, 5), ("a", 5, 5), ("b", 10, 5), ("c", 10, 9)] {
+        sink.write(&made_by(digest, start, count)).await.expect("written");
+    }
+    let told = sink.module_history("wasmill.flow", 9).await.expect("told");
+    let mut places: Vec<(i64, &str)> = told.iter().map(|change| (change.from, &*change.digest)).collect();
+    places.sort_unstable();
+    assert_eq!(places, [(0, "a"), (10, "b"), (15, "c")]);
+    let now = crate::board::now();
+    assert!(told.iter().all(|change| (now - change.since).abs() < 60_000), "{told:?}");
+    sink.reset("wasmill.flow", &made_by("", 3, 0).spans).await.expect("reset");
+    sink.write(&made_by("b", 3, 2)).await.expect("written");
+    let history = "SELECT from_offset, module_digest FROM wasmill_module_history ORDER BY 1";
+    assert_eq!(file.query(history).await, ["0|a", "3|b"]);
+}

@@ -30,8 +30,10 @@ pub(super) async fn write(
     }
     run(connection, "BEGIN IMMEDIATE").await.map_err(doing)?;
     let mut from: Vec<i64> = batch.spans.iter().map(|span| span.start).collect();
+    let mut lanes = Vec::new();
     if batch.progress {
-        from = owner.found(connection, &batch.spans).await.map_err(doing)?;
+        lanes = owner.found(connection, &batch.spans).await.map_err(doing)?;
+        from = lanes.iter().map(|lane| lane.next_offset).collect();
         check_rewind(&sink.name, batch, &from)?;
     }
     // In a file it costs little to be careful from the start.
@@ -49,6 +51,7 @@ pub(super) async fn write(
         if !owner.advance(connection, &batch.spans, &from).await.map_err(doing)? {
             return Err(SinkError::wait(sink.doing("move its progress")));
         }
+        owner.note_changes(connection, &batch.spans, &lanes).await.map_err(doing)?;
         written.found = from;
     }
     let end = if batch.strict && !written.refused.is_empty() { "ROLLBACK" } else { "COMMIT" };

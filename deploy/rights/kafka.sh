@@ -14,6 +14,6 @@ allow --operation Read --operation Describe --group "'wasmill.$FLOW'"
 for OUTPUT in "$TOPIC.dlq" "$@"; do
   allow --operation Write --operation Describe --operation DescribeConfigs --operation Create --topic "'$OUTPUT'"
 done
-# Producers are idempotent; flows with Kafka outputs use transactions whose ids begin with the flow's group.
+# Producers are idempotent; flows with Kafka outputs use transactions whose ids begin with the flow's group and a dot.
 allow --operation IdempotentWrite --cluster
-allow --operation Write --operation Describe --resource-pattern-type prefixed --transactional-id "'wasmill.$FLOW'"
+allow --operation Write --operation Describe --resource-pattern-type prefixed --transactional-id "'wasmill.$FLOW.'"

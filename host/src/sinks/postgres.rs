@@ -8,6 +8,7 @@ mod dead_letters;
 mod errors;
 mod examine;
 mod progress;
+pub(crate) mod server;
 mod statements;
 mod write;
 

@@ -13,6 +13,7 @@ use tracing::debug;
 use super::message::Message;
 use super::queue::{self, Headers, Parts, Queue};
 use crate::sinks::SourceIds;
+use crate::source::trouble;
 
 /// How often a wait looks at the client's own queue.
 const LOOK: Duration = Duration::from_micros(200);
@@ -59,6 +60,7 @@ const PLACE_BITS: u32 = 32;
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         debug!("kafka producer: {error}: {reason}");
+        trouble::note(&error, reason);
     }
 }
 

@@ -186,12 +186,16 @@ fn restrict(memory: u64) {
 }
 
 /// The system's number of this thread.
+#[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "gettid has no argument and cannot fail")]
 pub(super) fn own_thread() -> i32 {
-    #[cfg(target_os = "linux")]
     // SAFETY: see the reason above.
-    return unsafe { libc::gettid() };
-    #[cfg(not(target_os = "linux"))]
+    unsafe { libc::gettid() }
+}
+
+/// Elsewhere threads keep their priority.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn own_thread() -> i32 {
     0
 }
 

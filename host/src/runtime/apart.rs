@@ -25,6 +25,8 @@ const REFUSED: &[u8; 8] = b"refused:";
 const PROGRAM: &str = "/proc/self/exe";
 /// Compiling that takes longer than this makes room for everything else.
 const POLITE_AFTER: Duration = Duration::from_secs(1);
+/// The lowest priority there is.
+const POLITE: i32 = 19;
 /// Most words of a process that died.
 const LAST_WORDS: u64 = 2_000;
 
@@ -160,7 +162,7 @@ fn compile_politely(component: &[u8], metered: bool) -> Result<Result<Vec<u8>, S
         builder.spawn_scoped(scope, compile).map_err(|cause| format!("no thread: {cause}"))?;
         told.recv_timeout(POLITE_AFTER)
             .or_else(|_| {
-                make_polite(thread.load(Ordering::Relaxed));
+                make_polite(thread.load(Ordering::Relaxed), POLITE);
                 told.recv()
             })
             .map_err(|_| "the compiler's thread died".to_owned())
@@ -199,14 +201,20 @@ pub(super) fn own_thread() -> i32 {
     0
 }
 
-/// Lets a thread run only where nobody else wants to.
+/// How long a thread has been on a processor, with the precision of the scheduler's last look.
+pub(super) fn processor_time(thread: i32) -> Option<Duration> {
+    let told = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    Some(Duration::from_nanos(told.split(' ').next()?.parse().ok()?))
+}
+
+/// Lets others go before a thread: the more, the higher the number, up to 19.
 #[allow(unsafe_code, reason = "setpriority takes numbers; 0 would be the calling thread")]
-pub(super) fn make_polite(thread: i32) {
+pub(super) fn make_polite(thread: i32, nice: i32) {
     #[cfg(target_os = "linux")]
     if thread > 0 {
         // SAFETY: see the reason above. On Linux a thread's number is taken for that thread alone.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, thread as libc::id_t, 19) };
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, thread as libc::id_t, nice) };
     }
     #[cfg(not(target_os = "linux"))]
-    let _: i32 = thread;
+    let _: (i32, i32) = (thread, nice);
 }

@@ -1,6 +1,7 @@
 //! Which worker gets which slice. A slice that keeps its worker for long must not hold up other flows: its worker goes on
-//! at the lowest priority, another one takes its place, and what else that flow sends goes to the slow workers until it is
-//! quick again. Verdicts do not depend on it: those come from counted instructions.
+//! at a lower priority, another one takes its place, and what else that flow sends goes to the slow workers until it is
+//! quick again. Verdicts do not depend on it: those come from counted instructions. What counts is the processor's time: on
+//! a machine that is busy with other things, or a process that stood still, every slice would seem slow.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
@@ -12,8 +13,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use super::apart;
 use super::pool::Job;
 
-/// A slice that takes longer than this is slow. Slices are cut so that ordinary ones take a few milliseconds.
+/// A slice that takes more of a processor's time than this is slow. Slices are cut so that ordinary ones take a few milliseconds.
 const QUICK: Duration = Duration::from_millis(100);
+/// The priority of slow workers: a third of what others get where all want to run. Less would starve a transform that is
+/// only expensive beside the databases of a small machine.
+const NICE: i32 = 5;
 /// So many quick slices in a row, and a flow is served like the others again.
 const REDEEMED: u32 = 32;
 
@@ -43,6 +47,8 @@ pub(super) struct Place {
     /// When its slice was begun, in milliseconds after the start and at least 1; 0 while it has none.
     begun: AtomicU64,
     flow: Mutex<Option<Arc<str>>>,
+    /// The slice that was looked at, by `begun`, and the processor's time of the thread then.
+    seen: Mutex<(u64, Duration)>,
     /// The system's number of its thread.
     thread: AtomicI32,
     /// Set once: nobody can give a thread its priority back.
@@ -117,7 +123,11 @@ impl Lanes {
 
     fn begin(&self, place: &Place, job: Job) -> Next {
         *place.flow.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.chain.flow.clone());
-        place.begun.store(self.now(), Ordering::Relaxed);
+        let begun = self.now();
+        if place.slow.load(Ordering::Relaxed) {
+            self.look_at(place, begun);
+        }
+        place.begun.store(begun, Ordering::Relaxed);
         Next::Work(job)
     }
 
@@ -128,7 +138,7 @@ impl Lanes {
         if self.slow_flows.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let took = Duration::from_millis(self.now() - begun);
+        let took = self.look_at(place, begun);
         let mut state = self.state();
         let Some(quick) = state.flows.get_mut(&flow) else { return };
         *quick = if took < QUICK { *quick + 1 } else { 0 };
@@ -141,20 +151,19 @@ impl Lanes {
 
     /// Looks for workers that have been busy for too long. Returns how many are to be replaced.
     pub(super) fn look(&self) -> usize {
-        let now = self.now();
         let mut state = self.state();
         let State { places, flows, slow_workers } = &mut *state;
         let mut replaced = 0;
         for place in places.iter().filter(|place| !place.slow.load(Ordering::Relaxed)) {
             let begun = place.begun.load(Ordering::Relaxed);
-            if begun == 0 || Duration::from_millis(now.saturating_sub(begun)) < QUICK {
+            if begun == 0 || self.look_at(place, begun) < QUICK {
                 continue;
             }
             let Some(flow) = place.flow.lock().unwrap_or_else(PoisonError::into_inner).clone() else { continue };
             place.slow.store(true, Ordering::Relaxed);
-            apart::make_polite(place.thread.load(Ordering::Relaxed));
+            apart::make_polite(place.thread.load(Ordering::Relaxed), NICE);
             if flows.insert(flow.clone(), 0).is_none() {
-                tracing::debug!(%flow, "the flow's slices take long; it is served at the lowest priority meanwhile");
+                tracing::debug!(%flow, "the flow's slices take long; it is served at a lower priority meanwhile");
             }
             *slow_workers += 1;
             replaced += 1;
@@ -173,6 +182,19 @@ impl Lanes {
             state.places.retain(|other| !Arc::ptr_eq(other, place));
         }
         ends
+    }
+
+    /// The processor's time that the slice has taken since it was first looked at; where the system does not tell, the
+    /// time since it was begun.
+    fn look_at(&self, place: &Place, begun: u64) -> Duration {
+        let Some(spent) = apart::processor_time(place.thread.load(Ordering::Relaxed)) else {
+            return Duration::from_millis(self.now().saturating_sub(begun));
+        };
+        let mut seen = place.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.0 != begun {
+            *seen = (begun, spent);
+        }
+        spent.saturating_sub(seen.1)
     }
 
     fn now(&self) -> u64 {

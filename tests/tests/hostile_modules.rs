@@ -1,9 +1,13 @@
 //! Files that are made to harm the host: it says what is wrong with them and its other flows never notice.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use wasmill_tests::kafka::{self, Outgoing};
+use wasmill_tests::kafka::{self, Outgoing, Sender};
 use wasmill_tests::{Case, Host, guests, samples, wait_until};
+
+/// Records whose latency is measured, and the time between two of them.
+const MEASURED: usize = 600;
+const PACE: Duration = Duration::from_millis(15);
 
 /// A host with an honest flow, and a way to see that it works.
 struct Honest {
@@ -44,6 +48,29 @@ fn refused(host: &Host, module: &str, words: &[&str]) {
 }
 
 #[test]
+fn manifests_that_are_too_large_and_files_that_lie_are_refused_by_name() {
+    let mut honest = Honest::new("liars");
+    let host = honest.case.start();
+    honest.works();
+    let good = guests::bytes("hostile");
+    honest.case.install("greedy");
+    honest.case.install_as("cut", &good[..good.len() / 2]);
+    honest.case.install_as("empty", b"");
+    honest.case.install_as("text", b"#!/bin/sh\nrm -r /\n");
+    honest.case.install_as("huge", &[&b"\0asm\x0d\0\x01\0"[..], &vec![0; 11 << 20]].concat());
+    // Lengths within the file that point far behind its end.
+    let mut lying = good.clone();
+    lying[9..13].copy_from_slice(&[0xff, 0xff, 0xff, 0x7f]);
+    honest.case.install_as("lying", &lying);
+    refused(&host, "greedy", &["100000 topics", "memory", "does not start"]);
+    for module in ["cut", "empty", "text", "huge", "lying"] {
+        refused(&host, &format!("module {module}"), &["module."]);
+    }
+    honest.works();
+    assert_eq!(host.stop().code, 0);
+}
+
+#[test]
 fn a_file_that_keeps_the_compiler_busy_holds_up_no_flow_and_no_stop() {
     let mut honest = Honest::new("bomb");
     let host = honest.case.start();
@@ -61,7 +88,7 @@ fn a_file_that_keeps_the_compiler_busy_holds_up_no_flow_and_no_stop() {
     let other = bomb(&guests::bytes("hostile"), (2 << 20) + 120);
     honest.case.install_as("bomb", &other);
     wait_until("the compiler is at work again", 30, || compilers(&host) > 0);
-    let begun = Instant::now();
+    let begun = std::time::Instant::now();
     assert_eq!(host.stop().code, 0);
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
@@ -71,6 +98,64 @@ fn compilers(host: &Host) -> usize {
     let threads = std::fs::read_dir(format!("/proc/{}/task", host.pid())).into_iter().flatten().flatten();
     let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
     children.map(|pids| pids.split_whitespace().count()).sum()
+}
+
+#[test]
+fn modules_that_loop_grow_flood_and_lie_do_not_slow_a_neighbour_down() {
+    let mut case = Case::new("neighbours");
+    let (honest, hostile, frames) = (case.topic("honest", 1), case.topic("hostile", 4), case.topic("frames", 1));
+    let flow = case.flow_of("log-data", &honest);
+    case.install("log-data");
+    let attacks = case.flow_of("hostile", &hostile);
+    case.flow_of("badframe", &frames);
+    case.database.execute(
+        "CREATE TABLE log_data (ts timestamptz, level text, service text, user_id text, message text, attributes jsonb, \
+         at timestamptz DEFAULT clock_timestamp())",
+    );
+    let host = case.start();
+    let sender = Sender::new();
+    measure(&case, &sender, &flow, &honest, "warm");
+    let alone = measure(&case, &sender, &flow, &honest, "alone");
+
+    case.install("hostile");
+    case.install("badframe");
+    case.install("greedy");
+    case.install_as("bomb", &bomb(&guests::bytes("hostile"), 2 << 20));
+    let ways = ["loop", "grow", "stack", "bomb", "many", "log", "trap", "fine"];
+    let attack = |n: usize| Outgoing::to(&hostile).partition((n % 4) as i32).value(ways[n / 4 % ways.len()]);
+    kafka::produce(&(0..4_000).map(attack).collect::<Vec<_>>());
+    let lies = ["version", "count", "truncated", "source", "order", "kind", "operation", "length", "utf8", "twice"];
+    kafka::produce(&(0..600).map(|n| Outgoing::to(&frames).value(lies[n % lies.len()])).collect::<Vec<_>>());
+    let dead = || host.metric("wasmill_records_dead_total", &[("flow", &attacks)]);
+    wait_until("the hostile flow is at work", 120, || dead() > 0.0);
+    let before = dead();
+    let beside = measure(&case, &sender, &flow, &honest, "beside");
+    // It has been busy all the time, and is not done.
+    let group = format!("wasmill.{attacks}");
+    assert!(dead() > before && kafka::lag(&group, &hostile) > 0, "{before} {}", dead());
+    eprintln!("latency in ms, median and p99: alone {alone:?}, beside hostile modules {beside:?}");
+    assert!(beside.1 <= 2.0 * alone.1, "p99 alone {} ms, beside hostile modules {} ms", alone.1, beside.1);
+    assert_eq!(host.get("/health/live").0, 200);
+    host.kill();
+}
+
+/// Sends records at an even pace, waits until they are rows, and returns median and p99 of the time in between, in ms.
+fn measure(case: &Case, sender: &Sender, flow: &str, topic: &str, phase: &str) -> (f64, f64) {
+    for _ in 0..MEASURED {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set");
+        let seconds = now.as_secs_f64();
+        let text =
+            format!(r#"{{"ts":"2026-01-02T03:04:05Z","level":"{phase}","service":"s","message":"{seconds:.6}"}}"#);
+        sender.send(topic, &text);
+        std::thread::sleep(PACE);
+    }
+    case.wait_until_committed(flow, topic, 120);
+    let sql = format!(
+        "SELECT (extract(epoch FROM at)::float8 - message::float8) * 1000 FROM log_data WHERE level = '{phase}' ORDER BY 1"
+    );
+    let sorted: Vec<f64> = case.database.column(&sql).iter().map(|text| text.parse().expect("a number")).collect();
+    assert_eq!(sorted.len(), MEASURED);
+    (sorted[MEASURED / 2], sorted[MEASURED * 99 / 100])
 }
 
 /// The module with one more function, which nobody calls: so many bytes of `if (x) { x = x + 1 }`, which is a control flow

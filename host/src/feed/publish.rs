@@ -258,7 +258,7 @@ impl Feed<'_> {
     }
 
     fn waiting(&self, outstanding: usize) -> String {
-        format!("{outstanding} records wait for the brokers {}", self.target.kafka.brokers)
+        format!("{outstanding} records wait for the brokers {}{}", self.target.kafka.brokers, trouble::words())
     }
 
     fn given_up(&self, outstanding: usize) -> Trouble {

@@ -15,13 +15,15 @@ use rdkafka::producer::ProducerContext;
 /// How long a complaint explains a failure. The client repeats the same one every 30 s at most.
 const FRESH: Duration = Duration::from_secs(45);
 
-static MEMORY: Mutex<Memory> = Mutex::new(Memory { refused: None, other: None });
+static MEMORY: Mutex<Memory> = Mutex::new(Memory { refused: None, other: None, unwritten: None });
 
 struct Memory {
     /// A login or a handshake that failed.
     refused: Option<(Instant, String)>,
     /// Connections and names that failed.
     other: Option<(Instant, String)>,
+    /// A topic that a transaction may not write to: its records are only said to be purged.
+    unwritten: Option<(Instant, String)>,
 }
 
 /// The context of a client that reports nothing else.
@@ -59,8 +61,14 @@ pub fn note(error: &KafkaError, reason: &str) {
     }
 }
 
-/// Keeps a line of the client's log, where that is the only sign: a broker that ends the conversation before it has begun.
+/// Keeps a line of the client's log, where that is the only sign: a broker that ends the conversation before it has begun,
+/// a topic that cannot be part of a transaction.
 pub fn note_line(facility: &str, line: &str) {
+    if facility == "ADDPARTS" && line.contains("authorization failed") {
+        let reason = line.split_once("]: ").map_or(line, |(_, reason)| reason);
+        let said = Some((Instant::now(), reason.to_owned()));
+        MEMORY.lock().unwrap_or_else(PoisonError::into_inner).unwritten = said;
+    }
     if facility == "FAIL" && line.contains("Disconnected") && line.contains("in state APIVERSION_QUERY") {
         let reason = line.split_once("]: ").map_or(line, |(_, reason)| reason);
         note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), reason);
@@ -69,7 +77,8 @@ pub fn note_line(facility: &str, line: &str) {
 
 /// Forgets everything: the brokers answer.
 pub fn over() {
-    *MEMORY.lock().unwrap_or_else(PoisonError::into_inner) = Memory { refused: None, other: None };
+    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    (memory.refused, memory.other) = (None, None);
 }
 
 /// What was complained of lately and what to do about it, to be put behind the words of a failure; empty for nothing.
@@ -82,6 +91,13 @@ pub fn words() -> String {
         Some(reason) => format!(": {}{}", short(&reason), advice(&reason)),
         None => String::new(),
     }
+}
+
+/// Why a transaction's records were purged, if it is known; empty otherwise.
+pub fn words_of_purge() -> String {
+    let memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    let fresh = memory.unwritten.as_ref().filter(|(at, _)| at.elapsed() < FRESH);
+    fresh.map_or_else(String::new, |(_, reason)| format!(": {reason}; grant Write on the topic"))
 }
 
 /// Whether a login or a handshake failed lately: waiting does not help.

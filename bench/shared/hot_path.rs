@@ -70,7 +70,7 @@ impl Modules {
             eprintln!("skipped: WASMILL_TEST_GUESTS does not name a folder with built modules");
             return None;
         };
-        let runtime = Runtime::new(Metrics::new(), None).expect("engines");
+        let runtime = Runtime::new(Metrics::new(), None, None).expect("engines");
         let limits = Limits::default();
         let steps = names.iter().map(|name| {
             let wasm = std::fs::read(dir.join(format!("{name}.wasm"))).expect("the module is built");

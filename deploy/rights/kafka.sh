@@ -10,10 +10,12 @@ allow() { echo "kafka-acls.sh --bootstrap-server $BROKERS ${KAFKA_ACLS_OPTIONS:-
 # Reading: the topic and its settings, and the group of the flow.
 allow --operation Read --operation Describe --operation DescribeConfigs --topic "'$TOPIC'"
 allow --operation Read --operation Describe --group "'wasmill.$FLOW'"
+# Dead letters that were sent back by `wasmill dlq redrive`; who does that needs to write there, too.
+allow --operation Read --operation Describe --topic "'wasmill.$FLOW.redrive'"
 # Writing: dead letters, and what the module declares. Create only while the host shall create what is missing.
 for OUTPUT in "$TOPIC.dlq" "$@"; do
   allow --operation Write --operation Describe --operation DescribeConfigs --operation Create --topic "'$OUTPUT'"
 done
-# Producers are idempotent; flows with Kafka outputs use transactions whose ids begin with the flow's group.
+# Producers are idempotent; flows with Kafka outputs use transactions whose ids begin with the flow's group and a dot.
 allow --operation IdempotentWrite --cluster
-allow --operation Write --operation Describe --resource-pattern-type prefixed --transactional-id "'wasmill.$FLOW'"
+allow --operation Write --operation Describe --resource-pattern-type prefixed --transactional-id "'wasmill.$FLOW.'"

@@ -27,6 +27,7 @@ mod top;
 mod topics;
 mod r#try;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,7 +35,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::report::Report;
-use crate::config::{Config, Kafka};
+use crate::config::{Config, Kafka, plaintext};
+use crate::reach;
 
 /// A thread panicked: a restart is safe, half a process is not.
 const EXIT_THREAD_DIED: i32 = 70;
@@ -95,6 +97,19 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::SchemaArgs),
+    /// Compile a component from standard input, for the program that started this one
+    #[command(name = crate::runtime::apart::COMMAND, hide = true)]
+    CompileApart(CompileApartArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct CompileApartArgs {
+    /// Most bytes of memory
+    #[arg(long)]
+    memory: u64,
+    /// For the engine that counts instructions
+    #[arg(long)]
+    metered: bool,
 }
 
 /// Why a command ends with another code than 0.
@@ -130,6 +145,7 @@ impl From<Report> for Failure {
 pub fn main() -> ExitCode {
     die_with_the_first_panic();
     crate::failpoint::setup();
+    crate::runtime::apart::is_known();
     let args = Args::parse();
     let file = args.config.as_deref();
     let result = match args.command {
@@ -155,6 +171,9 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args, file),
         Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::CompileApart(args) => {
+            crate::runtime::apart::serve(args.memory, args.metered).map_err(Failure::runtime)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -178,7 +197,11 @@ impl From<crate::samples::Trouble> for Failure {
 pub fn kafka_settings(file: Option<&Path>, brokers: Option<&str>) -> Result<Kafka, Failure> {
     match brokers {
         Some(brokers) => Ok(Kafka { brokers: brokers.into(), ..Kafka::default() }),
-        None => Ok(Config::load(file)?.kafka),
+        None => {
+            let config = Config { sinks: BTreeMap::new(), ..Config::load(file)? };
+            plaintext::check(&config, reach::find)?;
+            Ok(config.kafka)
+        }
     }
 }
 

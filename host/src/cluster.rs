@@ -7,22 +7,24 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::{Kafka, properties};
+use crate::source::trouble::{self, Telling};
 
 /// Time for one question.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for hearing what the client complains of.
+const HEARING: Duration = Duration::from_millis(100);
 /// Time for a new topic to have leaders.
 const SHOWS_UP: Duration = Duration::from_secs(15);
 
 /// A cluster.
 pub struct Cluster {
     kafka: Kafka,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Telling>,
 }
 
 /// A topic as the brokers describe it.
@@ -190,23 +192,26 @@ impl Cluster {
         Err(format!("topic {name} was created, but not every partition of it has a leader yet"))
     }
 
-    fn admin(&self) -> Result<AdminClient<DefaultClientContext>, String> {
+    fn admin(&self) -> Result<AdminClient<Telling>, String> {
         let mut config = properties::producer(&self.kafka);
         for key in ["enable.idempotence", "transaction.timeout.ms"] {
             config.remove(key);
         }
-        config.create().map_err(|cause: KafkaError| cause.to_string())
+        config.create_with_context(Telling).map_err(|cause: KafkaError| cause.to_string())
     }
 
     fn explain(&self, what: &str, cause: &KafkaError) -> String {
-        format!("could not {what}: {cause}; check that Kafka is up at {}", self.kafka.brokers)
+        // What the client complains of is heard by those who poll it.
+        while self.consumer.poll(HEARING).is_some() {}
+        let words = trouble::words();
+        format!("could not {what}: {cause}{words}; check that Kafka is up at {}", self.kafka.brokers)
     }
 }
 
-fn consumer(kafka: &Kafka, group: &str) -> Result<BaseConsumer, String> {
+fn consumer(kafka: &Kafka, group: &str) -> Result<BaseConsumer<Telling>, String> {
     let mut settings = properties::consumer(kafka);
     settings.set("group.id", group);
-    settings.create().map_err(|cause| format!("cannot make a Kafka client: {cause}"))
+    settings.create_with_context(Telling).map_err(|cause| format!("cannot make a Kafka client: {cause}"))
 }
 
 fn topic(metadata: &rdkafka::metadata::MetadataTopic) -> Topic {

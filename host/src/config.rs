@@ -5,6 +5,7 @@ pub mod expand;
 pub mod feed;
 pub mod load;
 mod place;
+pub mod plaintext;
 pub mod properties;
 pub mod report;
 pub mod schema;
@@ -65,13 +66,21 @@ pub struct Kafka {
     pub brokers: String,
     /// Create missing output and dead-letter topics with the source's partition count. Default: true.
     pub create_topics: bool,
+    /// Talk to brokers beyond this machine and private networks without TLS, so that everybody on the way can read and
+    /// change records. Default: false, such brokers are refused.
+    pub allow_plaintext: bool,
     /// Further librdkafka properties; those that delivery depends on are refused by name.
     pub properties: BTreeMap<String, Scalar>,
 }
 
 impl Default for Kafka {
     fn default() -> Self {
-        Kafka { brokers: "localhost:9092".into(), create_topics: true, properties: BTreeMap::new() }
+        Kafka {
+            brokers: "localhost:9092".into(),
+            create_topics: true,
+            allow_plaintext: false,
+            properties: BTreeMap::new(),
+        }
     }
 }
 
@@ -116,6 +125,10 @@ pub struct Modules {
     /// with mode 0700: `wasmill flow rollback` finds the build before there, and what has to be repeated is repeated by
     /// the build of then. Never the modules folder. Default: none, then only the build before is kept, in memory.
     pub store: Option<PathBuf>,
+    /// Longest time for compiling a file, which happens in a process of its own; the file is refused after it. Default: 30 s.
+    pub compile_time: Span,
+    /// Most memory of that process. Default: 512 MiB.
+    pub compile_memory: ByteSize,
 }
 
 impl Default for Modules {
@@ -127,6 +140,8 @@ impl Default for Modules {
             scan_interval: Span(Duration::from_secs(1)),
             cache: None,
             store: None,
+            compile_time: Span(Duration::from_secs(30)),
+            compile_memory: ByteSize::mib(512),
         }
     }
 }
@@ -137,6 +152,10 @@ impl Default for Modules {
 pub struct Sink {
     /// `postgres://`, `mongodb://`, `mongodb+srv://` or `sqlite://`. May hold a password: never logged.
     pub url: Secret,
+    /// Talk to a server beyond this machine and private networks without TLS where the URL says so (Postgres `sslmode`
+    /// below `require`, MongoDB without `tls=true`). Default: false, such URLs are refused.
+    #[serde(default)]
+    pub allow_plaintext: bool,
     /// Most rows or documents written per second by this process, over all flows. Default: no limit.
     #[serde(default)]
     pub max_rows_per_second: Option<u32>,

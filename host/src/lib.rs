@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod metrics;
 pub mod modules;
 pub mod outcome;
+pub mod reach;
 pub mod record;
 pub mod redrive;
 pub mod router;

@@ -2,6 +2,7 @@
 //! no socket; a record that traps, loops or overgrows costs only itself. What happens to outputs and verdicts is not
 //! decided here.
 
+pub mod apart;
 pub mod cache;
 mod contract;
 mod dropped;
@@ -10,6 +11,7 @@ mod engine;
 mod frame;
 mod guest;
 mod instance;
+mod lanes;
 mod pool;
 mod rehearsal;
 mod sanity;
@@ -38,6 +40,7 @@ pub use pool::{Job, Pool};
 pub use rehearsal::Rehearsal;
 pub use trial::{Cost, Made, Ran, Trial, Tried};
 
+use apart::Apart;
 use effects::Shared;
 use engine::{Compiled, Engines};
 use instance::{Instance, Setting};
@@ -113,8 +116,9 @@ pub struct Runtime {
 
 impl Runtime {
     /// Sets up the engines. With `cache`, compiled code is kept in that directory; an error where others could write to it.
-    pub fn new(metrics: Arc<Metrics>, cache: Option<PathBuf>) -> anyhow::Result<Arc<Runtime>> {
-        Ok(Arc::new(Runtime { engines: Engines::new(metrics, cache)? }))
+    /// With `apart`, modules are compiled in processes of their own.
+    pub fn new(metrics: Arc<Metrics>, cache: Option<PathBuf>, apart: Option<Apart>) -> anyhow::Result<Arc<Runtime>> {
+        Ok(Arc::new(Runtime { engines: Engines::new(metrics, cache, apart)? }))
     }
 
     /// Makes a module of a file's bytes: compiled, linked, introduced and tried on its own examples. Takes up to seconds

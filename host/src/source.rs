@@ -19,6 +19,7 @@ pub mod peek;
 pub mod reader;
 pub mod resolve;
 pub mod topics;
+pub mod trouble;
 
 use std::sync::Arc;
 use std::time::Instant;

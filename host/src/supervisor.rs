@@ -20,6 +20,7 @@ use crate::flow::running::{End, Process, Running};
 use crate::metrics::BySwap;
 use crate::modules::store::{Kept, Ran, Store};
 use crate::modules::{Event, Folder, FolderSettings};
+use crate::runtime::apart::Apart;
 use crate::runtime::{Module, Pool, Runtime, cache};
 use crate::shutdown::Shutdown;
 use crate::sinks::{self, Sink};
@@ -126,7 +127,7 @@ impl Supervisor {
         let failed = |cause: anyhow::Error| Failure::new(exit::RUNTIME, format!("{cause:#}"));
         let cache = cache::directory(config.modules.cache.clone());
         let (metrics, health) = (settings.board.metrics.clone(), settings.board.health.clone());
-        let runtime = Runtime::new(metrics.clone(), cache).map_err(failed)?;
+        let runtime = Runtime::new(metrics.clone(), cache, Apart::of(&config.modules)).map_err(failed)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = config.host.workers.unwrap_or(cores).max(1);
         let pool = Arc::new(Pool::start(runtime.clone(), workers, on_death.clone()));

@@ -5,11 +5,18 @@ KAFKA_NODES=${KAFKA_NODES:-1}
 KAFKA_HEAP=${KAFKA_HEAP:-256m}
 KAFKA_PARTITIONS=${KAFKA_PARTITIONS:-1}
 PG_FSYNC=${PG_FSYNC:-off}
+KAFKA_TLS=${KAFKA_TLS:-0}
+PG_TLS=${PG_TLS:-0}
 MONGO_HEAP=${MONGO_HEAP:-512m}
 MONGO_VOLUME=${MONGO_VOLUME:-1}
 JAVA_OPTIONS=(-XX:+UseSerialGC -Xshare:auto -Dorg.slf4j.simpleLogger.defaultLogLevel=warn)
 # Quick to start rather than fast; a benchmark wants the opposite.
 [ -n "${SERVICES_FAST:-}" ] || JAVA_OPTIONS+=(-XX:TieredStopAtLevel=1)
+
+# Users of the listener with TLS; their passwords are NAME-secret.
+KAFKA_ADMIN=admin
+KAFKA_USER=wasmill
+SCRAM=()
 
 # Never begins with `-`: the storage tool would take it for an option.
 cluster_id() { python3 -c 'import base64,uuid;print("K"+base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22])'; }
@@ -43,10 +50,42 @@ broker.session.timeout.ms=6000
 P
 }
 
+# An authority of this directory's own, and a key with its certificate for `localhost` and no other name.
+make_certificates() {
+  local tls=$RUN/tls key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+  [ ! -s "$tls/both.pem" ] || return 0
+  command -v openssl >/dev/null || apt_install openssl
+  mkdir -p "$tls"
+  {
+    openssl req -x509 "${key[@]}" -days 30 -subj "/CN=wasmill test authority" -keyout "$tls/ca.key" -out "$tls/ca.pem" &&
+      openssl req "${key[@]}" -subj /CN=localhost -keyout "$tls/server.key" -out "$tls/server.csr" &&
+      openssl x509 -req -in "$tls/server.csr" -CA "$tls/ca.pem" -CAkey "$tls/ca.key" -CAcreateserial -days 30 \
+        -extfile <(printf 'subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\n') -out "$tls/server.pem"
+  } >"$tls/log" 2>&1 || die "no certificates: $(tail -n 3 "$tls/log")"
+  cat "$tls/server.key" "$tls/server.pem" "$tls/ca.pem" >"$tls/both.pem"
+  emit "TLS_CA=$tls/ca.pem"
+}
+
+# A second listener with TLS and SCRAM, and rights: none but what is granted. Who comes by the first one may do everything.
+kafka_tls_properties() { # port properties
+  sed -i -e "s|^listeners=.*|&,SECURE://127.0.0.1:$1|" -e "s|^advertised.listeners=.*|&,SECURE://localhost:$1|" \
+    -e 's|^listener.security.protocol.map=.*|&,SECURE:SASL_SSL|' "$2"
+  cat >>"$2" <<P
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location=$RUN/tls/both.pem
+listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:$KAFKA_ADMIN
+allow.everyone.if.no.acl.found=false
+P
+}
+
 kafka_format() { # properties cluster-id log [jvm options]
   local properties=$1 id=$2 log=$3
   shift 3
-  timeout 60 java "${JAVA_OPTIONS[@]}" "$@" -cp "$KAFKA_LIBS/*" kafka.tools.StorageTool format -t "$id" -c "$properties" >"$log" 2>&1
+  timeout 60 java "${JAVA_OPTIONS[@]}" "$@" -cp "$KAFKA_LIBS/*" kafka.tools.StorageTool format -t "$id" -c "$properties" \
+    "${SCRAM[@]}" >"$log" 2>&1
 }
 
 # Class archives halve the start time; made once per cache by a short run.
@@ -72,7 +111,12 @@ archive_classes() {
 start_kafka() {
   local n=$KAFKA_NODES i id voters='' ports pids=() format=() run=()
   BROKERS=''
-  mapfile -t ports < <(free_ports $((2 * n)))
+  mapfile -t ports < <(free_ports $((3 * n)))
+  if [ "$KAFKA_TLS" = 1 ]; then
+    make_certificates
+    for i in "$KAFKA_ADMIN" "$KAFKA_USER"; do SCRAM+=(--add-scram "SCRAM-SHA-512=[name=$i,password=$i-secret]"); done
+    emit "KAFKA_TLS_BROKERS=localhost:${ports[2 * n]}"
+  fi
   [ ! -s "$KAFKA_LIBS/format.jsa" ] || format=(-XX:SharedArchiveFile="$KAFKA_LIBS/format.jsa")
   [ ! -s "$KAFKA_LIBS/kafka.jsa" ] || run=(-XX:SharedArchiveFile="$KAFKA_LIBS/kafka.jsa")
   for ((i = 1; i <= n; i++)); do
@@ -83,6 +127,7 @@ start_kafka() {
   for ((i = 1; i <= n; i++)); do
     mkdir -p "$RUN/kafka$i"
     kafka_properties "$i" "${ports[i - 1]}" "${ports[n + i - 1]}" "$voters" "$RUN/kafka$i/data" "$n" >"$RUN/kafka$i/server.properties"
+    [ "$KAFKA_TLS" != 1 ] || kafka_tls_properties "${ports[2 * n + i - 1]}" "$RUN/kafka$i/server.properties"
     kafka_format "$RUN/kafka$i/server.properties" "$id" "$RUN/kafka$i/format.log" "${format[@]}" &
     pids+=($!)
   done
@@ -116,6 +161,13 @@ start_postgres() {
     >"$RUN/initdb.log" 2>&1 || die "initdb failed: $(tail -n 3 "$RUN/initdb.log")"
   # One user needs a password, for tests of a wrong one.
   sed -i '1i host all wasmill_with_password 127.0.0.1/32 scram-sha-256' "$directory/data/pg_hba.conf"
+  if [ "$PG_TLS" = 1 ]; then
+    make_certificates
+    cp "$RUN/tls/server.pem" "$RUN/tls/server.key" "$directory/data/"
+    chmod 600 "$directory/data/server.key"
+    [ "$(id -u)" != 0 ] || chown postgres: "$directory/data/server.pem" "$directory/data/server.key"
+    PG_EXTRA="${PG_EXTRA:-} -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key"
+  fi
   mkdir -p "$RUN/postgres"
   # Kept as a file so that `start` finds it.
   printf 'cd / && exec %q -D %q -l %q -w -t %q -o %q start\n' "$PGBIN/pg_ctl" "$directory/data" "$directory/log" "$READY_TIMEOUT" \
@@ -169,6 +221,11 @@ start_native() {
   if want kafka; then
     kafka_ready "$BROKERS" "$KAFKA_NODES" "$READY_TIMEOUT" || die "kafka does not answer: $(tail -n 3 "$RUN"/kafka1/log)"
   fi
+}
+
+# Kafka's own tool for rights.
+do_acls() { # arguments
+  java "${JAVA_OPTIONS[@]}" -cp "$KAFKA_LIBS/*" org.apache.kafka.tools.AclCommand "$@"
 }
 
 # For tests that take a service away. mongo-java-server is left out: it forgets when it ends.

@@ -71,7 +71,7 @@ remove_data() {
   if [ -s "$RUN/tmpdirs" ]; then
     while read -r directory; do case $directory in */wasmill-pg.*) rm -rf "$directory" ;; esac; done <"$RUN/tmpdirs"
   fi
-  rm -rf "$RUN"/kafka[0-9]* "$RUN/postgres" "$RUN/ferretdb" "$RUN/mongo-java-server" "$RUN/tmpdirs" "$RUN/initdb.log"
+  rm -rf "$RUN"/kafka[0-9]* "$RUN/postgres" "$RUN/ferretdb" "$RUN/mongo-java-server" "$RUN/tmpdirs" "$RUN/initdb.log" "$RUN/tls"
 }
 
 free_ports() { # n -> n free loopback ports, one per line

@@ -7,10 +7,12 @@
 #   services.sh down DIR     ends what `up` started there, nothing else, and removes its data
 #   services.sh kill DIR NAME, start DIR NAME   of kafka1, postgres (stops at once, as in a crash), ferretdb: processes only
 #   services.sh transactions DIR ARGUMENTS      Kafka's tool for transactions that hang; processes only
+#   services.sh acls DIR ARGUMENTS              Kafka's tool for rights; processes only
 # Where each service comes from, in this order: KAFKA_BROKERS, POSTGRES_URL, MONGODB_URL where they are set; the images
 # of docker-compose.yml where an engine answers and has them or pulls them within 120 s; processes of this machine.
 # Options: SERVICES="kafka postgres mongo"  SERVICES_FROM=auto|compose|native  SERVICES_CACHE=~/.cache/wasmill-services
 #   KAFKA_NODES=1|3  KAFKA_HEAP=256m  KAFKA_PARTITIONS=1  MONGO_VOLUME=1|0 (a second MongoDB server that is fast)
+#   KAFKA_TLS=1 (a second listener with TLS, SCRAM and rights, at KAFKA_TLS_BROKERS)  PG_TLS=1; their authority is TLS_CA; processes only
 #   PG_FSYNC=off|on  PG_EXTRA=  READY_TIMEOUT=60 (s)  KEEP_DATA=0
 set -euo pipefail
 umask 022
@@ -115,7 +117,7 @@ up | down | status)
   RUN=$(cd "$2" && pwd)
   "do_$1"
   ;;
-kill | start | transactions)
+kill | start | transactions | acls)
   [ -n "${3:-}" ] || die "usage: $0 $1 DIR NAME"
   RUN=$(cd "$2" && pwd)
   VERB=$1
@@ -123,7 +125,7 @@ kill | start | transactions)
   "do_$VERB" "$@"
   ;;
 *)
-  sed -n '2,14p' "$0" >&2
+  sed -n '2,16p' "$0" >&2
   exit 2
   ;;
 esac

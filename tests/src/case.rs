@@ -20,6 +20,8 @@ pub struct Case {
     /// URLs of the sinks; a test may lead them through a proxy.
     pub postgres_url: String,
     pub mongodb_url: String,
+    /// Lines for `[kafka]`.
+    pub kafka: String,
     /// Lines for `[modules]`.
     pub modules: String,
     /// Whole tables to append to the configuration.
@@ -38,6 +40,7 @@ impl Case {
         Case {
             postgres_url: database.url.clone(),
             mongodb_url: services::mongodb_url(),
+            kafka: format!("brokers = \"{}\"", services::brokers()),
             modules: String::new(),
             tables: String::new(),
             env: Vec::new(),
@@ -101,12 +104,11 @@ impl Case {
 
     /// The configuration file's text.
     pub fn config(&self) -> String {
-        let Case { postgres_url, mongodb_url, modules, tables, .. } = self;
+        let Case { postgres_url, mongodb_url, kafka, modules, tables, .. } = self;
         format!(
-            "[kafka]\nbrokers = \"{}\"\n[modules]\ndir = \"modules\"\nscan_interval = \"100ms\"\n{modules}\n\
+            "[kafka]\n{kafka}\n[modules]\ndir = \"modules\"\nscan_interval = \"100ms\"\n{modules}\n\
              [sinks.postgres]\nurl = \"{postgres_url}\"\n[sinks.mongodb]\nurl = \"{mongodb_url}\"\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n{tables}\n",
-            services::brokers()
+             [admin]\nlisten = \"127.0.0.1:0\"\n{tables}\n"
         )
     }
 

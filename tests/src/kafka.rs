@@ -10,7 +10,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::services::{block_on, brokers};
@@ -119,6 +119,26 @@ pub fn produce(records: &[Outgoing]) -> Vec<(i32, i64)> {
     let failed = producer.context().failed.lock().expect("no callback panicked").clone();
     assert!(failed.is_empty(), "{} records were not produced, the first because of {}", failed.len(), failed[0]);
     producer.context().places.lock().expect("no callback panicked").clone()
+}
+
+/// Sends records one by one, each at once.
+pub struct Sender(ThreadedProducer<DefaultProducerContext>);
+
+impl Default for Sender {
+    fn default() -> Self {
+        Sender::new()
+    }
+}
+
+impl Sender {
+    pub fn new() -> Self {
+        Sender(client().set("linger.ms", "0").create().expect("a producer"))
+    }
+
+    pub fn send(&self, topic: &str, value: &str) {
+        let record = BaseRecord::<str, str>::to(topic).payload(value);
+        self.0.send(record).map_err(|(cause, _)| cause).expect("queued");
+    }
 }
 
 /// Everything that is committed in a topic, ordered by partition and offset; nothing where there is no such topic.

@@ -10,6 +10,7 @@ pub mod hands;
 pub mod host;
 pub mod kafka;
 pub mod mongo;
+pub mod own;
 pub mod postgres;
 pub mod proxy;
 pub mod samples;

@@ -1,7 +1,8 @@
 //! Where the services are. `make test` starts them and says so in the environment; nothing is started from here.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::runtime::Runtime;
 
@@ -25,8 +26,19 @@ pub fn mongodb_volume_url() -> String {
     std::env::var("MONGODB_VOLUME_URL").unwrap_or_else(|_| mongodb_url())
 }
 
+/// What stands in for variables in this process.
+static REPLACED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// From now on the helpers of this process use another service.
+pub fn replace(name: &str, value: String) {
+    REPLACED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), value);
+}
+
 /// A variable that `make test` sets.
 pub fn variable(name: &str) -> String {
+    if let Some(replaced) = REPLACED.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+        return replaced.clone();
+    }
     std::env::var(name).unwrap_or_else(|_| {
         panic!(
             "{name} is not set: `make test` starts the services and sets it; for a single test start them with \

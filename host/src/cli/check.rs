@@ -98,7 +98,7 @@ pub(super) fn run(args: &CheckArgs, file: Option<&Path>) -> Result<(), Failure> 
     let source = file_to_read(file).map_or("environment variables".into(), |file| file.display().to_string());
     lines.fine("configuration", source);
     let flows = offline::check(&config, &mut lines)?;
-    if !args.offline {
+    if !args.offline && online::plaintext(&config, &mut lines) {
         online::kafka(&config, &flows, &mut lines);
         tokio_runtime()?.block_on(online::sinks(&config, &mut lines));
     }

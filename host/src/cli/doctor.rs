@@ -34,6 +34,9 @@ pub(super) fn run(args: &DoctorArgs, file: Option<&Path>) -> Result<(), Failure>
     machine::folder(&config, &mut lines);
     machine::port(&config, &mut lines);
     let flows = offline::check(&config, &mut lines)?;
+    if !online::plaintext(&config, &mut lines) {
+        return check::finish(&lines, args.json);
+    }
     if online::kafka(&config, &flows, &mut lines) {
         servers::kafka(&config, &flows, &mut lines);
     }

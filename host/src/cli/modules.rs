@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Failure, build};
-use crate::config::Limits;
+use crate::config::{Limits, Modules};
 use crate::metrics::Metrics;
 use crate::runtime::Module;
-use crate::runtime::{Runtime, cache};
+use crate::runtime::{Runtime, apart::Apart, cache};
 
 /// Largest file that is taken for a module; the host has the same limit.
 const MAX_MODULE: u64 = 256 << 20;
@@ -28,7 +28,7 @@ pub(super) struct Subject {
 impl Loader {
     /// With `cache`, or the user's own cache directory: a second look at a module then takes no compilation.
     pub(super) fn new(cache: Option<PathBuf>) -> Result<Self, Failure> {
-        let runtime = Runtime::new(Metrics::new(), cache::directory(cache))
+        let runtime = Runtime::new(Metrics::new(), cache::directory(cache), Apart::of(&Modules::default()))
             .map_err(|error| Failure::environment(format!("cannot start the Wasm runtime: {error:#}")))?;
         Ok(Loader { runtime })
     }

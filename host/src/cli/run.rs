@@ -4,14 +4,14 @@ use std::path::Path;
 
 use super::{Failure, out, tokio_runtime};
 use crate::board::Board;
-use crate::config::Config;
 use crate::config::load::file_to_read;
+use crate::config::{Config, plaintext};
 use crate::feed::hosted::Hosted;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
 use crate::supervisor::{self, Settings};
-use crate::{admin, logs};
+use crate::{admin, logs, reach};
 
 #[derive(clap::Args, Debug)]
 pub(super) struct RunArgs {
@@ -25,6 +25,12 @@ pub(super) fn run(args: &RunArgs, file: Option<&Path>) -> Result<(), Failure> {
     let logs = logs::start(&config.log).map_err(Failure::environment)?;
     let shutdown =
         Shutdown::listen().map_err(|error| Failure::environment(format!("cannot listen for signals: {error}")))?;
+    for open in plaintext::check(&config, reach::find)? {
+        let (key, host) = (open.key(), &open.host);
+        tracing::warn!(
+            "{key}: {host} has no address now, so nobody can tell whether it is private; what is sent there is not encrypted"
+        );
+    }
     let tokio = tokio_runtime()?;
     let board = Board::new(Metrics::new(), Health::new(), logs.recent());
     match file_to_read(file) {

@@ -12,7 +12,8 @@ pub(super) const ENTRIES: [Entry; 10] = [
     Entry {
         code: "module.invalid",
         means: "the WebAssembly in it does not pass the compiler",
-        why: "It was cut, or its toolchain uses a feature that this host does not allow (threads, memory64, GC).",
+        why: "It was cut, its toolchain uses a feature that this host does not allow (threads, memory64, GC), or compiling it takes \
+              more than `compile_time` or `compile_memory` of `[modules]`.",
         act: "copy or build it again; for modules of other toolchains switch the feature off that the message names.",
     },
     Entry {

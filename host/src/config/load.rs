@@ -126,7 +126,7 @@ impl Config {
 impl Sink {
     /// A sink with nothing but its URL.
     pub fn at(url: impl Into<String>) -> Sink {
-        Sink { url: Secret::new(url), max_rows_per_second: None, tables: Default::default() }
+        Sink { url: Secret::new(url), allow_plaintext: false, max_rows_per_second: None, tables: Default::default() }
     }
 
     /// Whether its URL is one of Postgres.

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
 use super::report::{Problem, nearest};
-use super::{Admin, Config, Log, load::key_name};
+use super::{Admin, Config, Log, load::key_name, plaintext};
+use crate::reach::{self, Reach};
 
 /// Longest name of an instance or a flow: both are part of transactional ids.
 const MAX_NAME: usize = 200;
@@ -56,6 +57,7 @@ pub(super) fn check(config: &Config, whole: bool) -> Vec<Finding> {
     for (name, sink) in &config.sinks {
         sink::check(name, sink, &mut findings);
     }
+    plaintext(config, &mut findings);
     admin(&config.admin, &mut findings);
     log(&config.log, &mut findings);
     flow::check(config, whole, &mut findings);
@@ -97,6 +99,14 @@ fn kafka(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
+/// What an address or a name tells by itself; the other names are looked up by those who connect.
+fn plaintext(config: &Config, findings: &mut Vec<Finding>) {
+    for open in plaintext::open(config).into_iter().filter(|open| reach::of(&open.host) == Reach::Public) {
+        let path: Vec<&str> = open.path.iter().map(String::as_str).collect();
+        findings.push(Finding::new(&path, open.message(), open.help));
+    }
+}
+
 /// What follows the last colon, where there is one outside of `[…]`.
 fn port_of(broker: &str) -> Option<&str> {
     let (host, port) = broker.rsplit_once(':')?;
@@ -116,6 +126,14 @@ fn modules(config: &Config, whole: bool, findings: &mut Vec<Finding>) {
     if !(0.05..=3600.0).contains(&modules.scan_interval.0.as_secs_f64()) {
         let help = "write 50ms to 1h; file events make it faster anyway";
         findings.push(Finding::new(&["modules", "scan_interval"], "not a useful time between two scans", help));
+    }
+    if !(1.0..=3600.0).contains(&modules.compile_time.0.as_secs_f64()) {
+        let help = "write 1s to 1h, such as \"30s\"";
+        findings.push(Finding::new(&["modules", "compile_time"], "not a useful time for compiling a file", help));
+    }
+    if modules.compile_memory.bytes() < 64 << 20 {
+        let help = "write at least 64MiB, such as \"512MiB\"";
+        findings.push(Finding::new(&["modules", "compile_memory"], "too little memory for a compiler", help));
     }
     for (index, target) in modules.targets.iter().flatten().enumerate() {
         let path = ["modules", "targets"];

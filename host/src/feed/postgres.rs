@@ -4,16 +4,16 @@
 //! A row that becomes visible late, with a value below what was read already, is not seen: sequences are drawn before
 //! their transactions commit. A query that leaves out what is younger than its longest transaction avoids it.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use super::{About, Outlet, Record, Resume, Source, Trouble};
 use crate::config::Secret;
 use crate::sinks::backoff;
+use crate::sinks::postgres::server::{self, Server};
 use crate::sinks::sql::names::quote;
 
 /// Rows that are asked for at a time; rows of the same value as the last one come with it.
@@ -44,7 +44,7 @@ pub struct Query {
 /// A query that is ready.
 pub struct Postgres {
     query: Query,
-    options: PgConnectOptions,
+    server: Server,
     after: Option<String>,
     number: u64,
 }
@@ -59,18 +59,14 @@ enum Miss {
 impl Postgres {
     /// Checks what can be checked without asking.
     pub fn new(query: Query) -> Result<Self, Trouble> {
-        let options = PgConnectOptions::from_str(query.url.expose()).map_err(|_| {
-            let words = "not a PostgreSQL url; write it like postgres://user:password@host:5432/database";
-            Trouble::Request(words.into())
-        })?;
-        let options = options.application_name("wasmill feed").options(SESSION).disable_statement_logging();
+        let server = Server::parse(query.url.expose()).map_err(|e| Trouble::Request(format!("the url is {e}")))?;
+        let server = server.with(|o| o.application_name("wasmill feed").options(SESSION).disable_statement_logging());
         let after = query.after.clone();
-        Ok(Postgres { query, options, after, number: 0 })
+        Ok(Postgres { query, server, after, number: 0 })
     }
 
     fn server(&self) -> String {
-        let database = self.options.get_database().unwrap_or(self.options.get_username());
-        format!("{}:{}/{database}", self.options.get_host(), self.options.get_port())
+        self.server.name()
     }
 
     /// The next page. The column's type is its own: a literal takes it on, a bound value could not.
@@ -91,7 +87,7 @@ impl Postgres {
     async fn page(&self, connection: &mut Option<PgConnection>) -> Result<Vec<(String, String)>, Miss> {
         let open = match connection.take() {
             Some(open) => open,
-            None => match tokio::time::timeout(CONNECT, PgConnection::connect_with(&self.options)).await {
+            None => match tokio::time::timeout(CONNECT, self.server.connect()).await {
                 Ok(opened) => opened.map_err(|cause| self.miss(&cause))?,
                 Err(_) => return Err(Miss::Passing(format!("no answer from {} in time", self.server()))),
             },
@@ -114,7 +110,8 @@ impl Postgres {
     fn miss(&self, cause: &sqlx::Error) -> Miss {
         let server = self.server();
         let Some(error) = cause.as_database_error() else {
-            return Miss::Passing(format!("no answer from {server}: {cause}"));
+            let advice = server::advice(cause).map(|advice| format!("; {advice}")).unwrap_or_default();
+            return Miss::Passing(format!("no answer from {server}: {cause}{advice}"));
         };
         let (code, words) = (error.code().unwrap_or_default(), error.message());
         // What passes: connections, resources, restarts, conflicts; everything else stays as it is.

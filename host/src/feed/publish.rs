@@ -16,6 +16,7 @@ use super::{About, Event, Outlet, Record, Resume, Source, Trouble, json};
 use crate::cluster::{Cluster, NewTopic};
 use crate::config::{Kafka, properties};
 use crate::shutdown::Shutdown;
+use crate::source::trouble;
 
 /// Records that a source may be ahead: each can be as large as a record may be.
 const AHEAD: usize = 128;
@@ -257,7 +258,7 @@ impl Feed<'_> {
     }
 
     fn waiting(&self, outstanding: usize) -> String {
-        format!("{outstanding} records wait for the brokers {}", self.target.kafka.brokers)
+        format!("{outstanding} records wait for the brokers {}{}", self.target.kafka.brokers, trouble::words())
     }
 
     fn given_up(&self, outstanding: usize) -> Trouble {
@@ -332,6 +333,7 @@ struct Context(Arc<Mutex<Window>>);
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("kafka producer: {error}: {reason}");
+        trouble::note(&error, reason);
     }
 }
 

@@ -259,7 +259,9 @@ impl Stages {
             PublishError::Refused(_) => {}
             PublishError::Wait(words) | PublishError::Operator(words) => self.failed(shared, KAFKA, &words),
             PublishError::StaleGeneration(words) => debug!(flow = %shared.name, "{words}"),
-            PublishError::Unknown(words) | PublishError::Fenced(words) => warn!(flow = %shared.name, "{words}"),
+            // It is read and published again; until it is, somebody may have to know.
+            PublishError::Unknown(words) => self.failed(shared, KAFKA, &words),
+            PublishError::Fenced(words) => warn!(flow = %shared.name, "{words}"),
         }
         event
     }

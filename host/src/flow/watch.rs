@@ -94,7 +94,7 @@ fn look(shared: &Shared, wanted: &[String], redriven: &mut bool) -> Option<Strin
         wanted.iter().filter(|name| !name.starts_with('^') && !found.contains_key(*name)).map(String::as_str).collect();
     match (missing.is_empty(), found.is_empty()) {
         (false, _) => Some(format!(
-            "source topic {} does not exist; it is waited for: create it, or correct the name",
+            "source topic {} does not exist; it is waited for: create it, correct the name, or grant Read and Describe on it",
             missing.join(", ")
         )),
         (true, true) => Some(format!("no topic matches {}; one is waited for", wanted.join(", "))),

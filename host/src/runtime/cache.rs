@@ -106,12 +106,16 @@ impl Cache {
 
     /// Stores a compiled component. A failure is logged and otherwise ignored.
     pub(super) fn store(&self, engine: &Engine, digest: &str, component: &Component) {
-        let stored = component.serialize().map_err(|e| e.to_string()).and_then(|code| {
-            let path = self.path(engine, digest);
-            self.write(&path, &code).map_err(|e| e.to_string())
-        });
-        if let Err(cause) = stored {
-            tracing::warn!(digest, cause, "compile cache: an entry cannot be written");
+        match component.serialize() {
+            Ok(code) => self.keep(engine, digest, &code),
+            Err(cause) => tracing::warn!(digest, %cause, "compile cache: an entry cannot be written"),
+        }
+    }
+
+    /// Stores compiled code. A failure is logged and otherwise ignored.
+    pub(super) fn keep(&self, engine: &Engine, digest: &str, code: &[u8]) {
+        if let Err(cause) = self.write(&self.path(engine, digest), code) {
+            tracing::warn!(digest, %cause, "compile cache: an entry cannot be written");
         }
     }
 
@@ -158,9 +162,9 @@ fn is_ours(dir: &Path) -> std::io::Result<bool> {
 #[allow(
     unsafe_code,
     reason = "deserialize trusts its input to be code that wasmtime compiled: the directory is ours alone and the \
-              checksum written with the entry has just been compared"
+              checksum written with the entry has just been compared, or it came from our own process this moment"
 )]
-fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
+pub(super) fn deserialize(engine: &Engine, code: &[u8]) -> Option<Component> {
     // SAFETY: see the reason above; version and settings are checked by wasmtime itself.
     unsafe { Component::deserialize(engine, code) }.ok()
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use wasmtime::{Config, Engine, OptLevel, WasmBacktraceDetails};
 
-use super::cache::Cache;
+use super::apart::{Apart, Missing};
+use super::cache::{self, Cache};
 use super::guest::{self, Guest};
 use super::{HOST, LIFECYCLE};
 use crate::metrics::Metrics;
@@ -25,6 +26,7 @@ pub(super) struct Engines {
     fast_linker: Linker<Guest>,
     metered_linker: Linker<Guest>,
     cache: Option<Cache>,
+    apart: Option<Apart>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -40,12 +42,12 @@ pub(super) struct Compiled {
 }
 
 impl Engines {
-    pub(super) fn new(metrics: Arc<Metrics>, cache: Option<PathBuf>) -> anyhow::Result<Engines> {
+    pub(super) fn new(metrics: Arc<Metrics>, cache: Option<PathBuf>, apart: Option<Apart>) -> anyhow::Result<Engines> {
         let cache = cache.and_then(|dir| Cache::open(dir).transpose()).transpose()?;
         let (fast, fast_linker) = engine(false)?;
         let (metered, metered_linker) = engine(true)?;
         tick(&fast)?;
-        Ok(Engines { fast, metered, fast_linker, metered_linker, cache, metrics })
+        Ok(Engines { fast, metered, fast_linker, metered_linker, cache, apart, metrics })
     }
 
     pub(super) fn fast(&self) -> &Engine {
@@ -71,6 +73,21 @@ impl Engines {
     fn compile(&self, engine: &Engine, digest: &str, component: &[u8]) -> Result<Component, String> {
         if let Some(found) = self.cache.as_ref().and_then(|cache| cache.load(engine, digest)) {
             return Ok(found);
+        }
+        if let Some(apart) = &self.apart {
+            match apart.compile(component, Engine::same(engine, &self.metered)) {
+                Ok(code) => {
+                    if let Some(cache) = &self.cache {
+                        cache.keep(engine, digest, &code);
+                    }
+                    return cache::deserialize(engine, &code)
+                        .ok_or_else(|| "the compiled code does not fit".to_owned());
+                }
+                Err(Missing::Refused(words)) => return Err(words),
+                Err(Missing::NoProcess(cause)) => {
+                    tracing::warn!(%cause, "no process can be started to compile a module; it is compiled without limits");
+                }
+            }
         }
         let compiled = Component::new(engine, component).map_err(|e| words(&e))?;
         if let Some(cache) = &self.cache {
@@ -111,7 +128,7 @@ fn engine(metered: bool) -> anyhow::Result<(Engine, Linker<Guest>)> {
     Ok((engine, linker))
 }
 
-fn config(metered: bool) -> Config {
+pub(super) fn config(metered: bool) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(metered)

@@ -3,14 +3,15 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::Sender;
 
 use super::instance::Instance;
+use super::lanes::{Lanes, Next};
 use super::step::Instances;
 use super::transform::transform;
 use super::{Chain, Runtime};
@@ -21,6 +22,8 @@ use crate::record::Slice;
 const STACK: usize = 4 << 20;
 /// How soon an idle worker lets go of the instances of replaced modules.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How soon an idle worker notices that the pool stops.
+const STOPS: Duration = Duration::from_millis(100);
 
 /// A slice on its way through a chain.
 pub struct Job {
@@ -32,72 +35,115 @@ pub struct Job {
     pub reply: Sender<(usize, Transformed)>,
 }
 
+/// How often workers are looked at that have been busy for long.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The worker threads.
 pub struct Pool {
-    jobs: Sender<Job>,
-    stopping: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    /// Looks for slices that take long.
+    watch: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    runtime: Arc<Runtime>,
+    lanes: Lanes,
+    stopping: AtomicBool,
+    died: Arc<dyn Fn(String) + Send + Sync>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    started: AtomicUsize,
 }
 
 impl Pool {
     /// Starts `workers` threads. `died` is called when one of them ends although it was not told to.
     pub fn start(runtime: Arc<Runtime>, workers: usize, died: Arc<dyn Fn(String) + Send + Sync>) -> Pool {
-        let (jobs, queue) = unbounded();
-        let stopping = Arc::new(AtomicBool::new(false));
-        let start = |number: usize| {
-            let worker = Worker { queue: queue.clone(), stopping: stopping.clone(), kept: Kept::new(runtime.clone()) };
-            let died = died.clone();
-            let run = move || {
-                let mut worker = worker;
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.run())) {
-                    died(format!("worker {number} of the modules panicked: {}", panic_words(panic.as_ref())));
-                }
-            };
-            std::thread::Builder::new()
-                .name(format!("wasm-{number}"))
-                .stack_size(STACK)
-                .spawn(run)
-                .map_err(|cause| died_starting(number, &cause))
-        };
-        let (threads, failed): (Vec<_>, Vec<_>) = (0..workers.max(1)).map(start).partition(Result::is_ok);
-        failed.into_iter().filter_map(Result::err).for_each(|message| died(message));
-        Pool { jobs, stopping, threads: threads.into_iter().filter_map(Result::ok).collect() }
+        let workers = workers.max(1);
+        let shared = Arc::new(Shared {
+            runtime,
+            lanes: Lanes::new(workers),
+            stopping: AtomicBool::new(false),
+            died,
+            threads: Mutex::default(),
+            started: AtomicUsize::new(0),
+        });
+        (0..workers).for_each(|_| shared.start_worker());
+        let watching = shared.clone();
+        let watch = std::thread::Builder::new().name("wasm-watch".into()).spawn(move || watching.watch());
+        let watch = watch.map_err(|cause| (shared.died)(format!("the workers cannot be watched: {cause}"))).ok();
+        Pool { shared, watch }
     }
 
     /// Queues a slice. A flow has at most one slice of a partition in flight, so the queue stays short.
     pub fn submit(&self, job: Job) {
-        // Fails only when all workers are gone, which `died` has been told.
-        drop(self.jobs.send(job));
+        self.shared.lanes.submit(job);
     }
 
     /// Ends the workers: slices in the queue are dropped, the ones being transformed are finished.
-    pub fn stop(self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        drop(self.jobs);
-        for thread in self.threads {
+    pub fn stop(mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        // The watch starts workers: nobody is started after it has ended.
+        drop(self.watch.take().map(JoinHandle::join));
+        let threads = std::mem::take(&mut *self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
             // A panic was reported where it happened.
             drop(thread.join());
         }
     }
 }
 
-struct Worker {
-    queue: Receiver<Job>,
-    stopping: Arc<AtomicBool>,
-    kept: Kept,
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
 }
 
-impl Worker {
-    fn run(&mut self) {
-        loop {
-            match self.queue.recv_timeout(SWEEP) {
-                Ok(_) if self.stopping.load(Ordering::Relaxed) => {}
-                Ok(job) => {
-                    let transformed = transform(&mut self.kept, &job.chain, &job.slice);
+impl Shared {
+    fn start_worker(self: &Arc<Self>) {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let shared = self.clone();
+        let run = move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| shared.work())) {
+                (shared.died)(format!("worker {number} of the modules panicked: {}", panic_words(panic.as_ref())));
+            }
+        };
+        let started = std::thread::Builder::new().name(format!("wasm-{number}")).stack_size(STACK).spawn(run);
+        match started {
+            Ok(thread) => {
+                let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+                threads.retain(|thread| !thread.is_finished());
+                threads.push(thread);
+            }
+            Err(cause) => (self.died)(format!("worker {number} of the modules cannot be started: {cause}")),
+        }
+    }
+
+    fn watch(self: &Arc<Self>) {
+        while !self.stopping.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOK);
+            (0..self.lanes.look()).for_each(|_| self.start_worker());
+        }
+    }
+
+    fn work(&self) {
+        let place = self.lanes.join();
+        let mut kept = Kept::new(self.runtime.clone());
+        let mut idle = Duration::ZERO;
+        while !self.stopping.load(Ordering::Relaxed) {
+            match self.lanes.next(&place, STOPS) {
+                Next::Work(job) => {
+                    let transformed = transform(&mut kept, &job.chain, &job.slice);
+                    self.lanes.done(&place);
                     drop(job.reply.send((job.index, transformed)));
+                    idle = Duration::ZERO;
                 }
-                Err(RecvTimeoutError::Timeout) => self.kept.sweep(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Next::Idle => {
+                    idle += STOPS;
+                    if idle >= SWEEP {
+                        kept.sweep();
+                        idle = Duration::ZERO;
+                    }
+                }
+                Next::End => return,
             }
         }
     }
@@ -144,8 +190,4 @@ impl Instances for Kept {
 pub(super) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
-}
-
-fn died_starting(number: usize, cause: &std::io::Error) -> String {
-    format!("worker {number} of the modules cannot be started: {cause}")
 }

@@ -27,7 +27,7 @@ pub(crate) fn guest(name: &str) -> Option<Vec<u8>> {
 
 pub(crate) fn runtime() -> Arc<Runtime> {
     static RUNTIME: OnceLock<Arc<Runtime>> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new(Metrics::new(), None).expect("engines")).clone()
+    RUNTIME.get_or_init(|| Runtime::new(Metrics::new(), None, None).expect("engines")).clone()
 }
 
 /// A loaded guest, or a skipped test.

@@ -9,6 +9,7 @@ mod errors;
 mod examine;
 mod history;
 mod progress;
+pub(crate) mod server;
 mod statements;
 mod write;
 

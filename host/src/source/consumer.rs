@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
@@ -15,6 +16,7 @@ use tracing::{info, warn};
 
 use super::Partition;
 use super::ownership::Ownership;
+use super::trouble::{self, Telling};
 
 /// How often the same error of the client is logged.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
@@ -42,6 +44,10 @@ pub struct Context {
 }
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        Telling.log(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // Brokers that come and go are librdkafka's business, and it tells of each attempt; the flow reports what it
         // cannot do.
@@ -49,6 +55,7 @@ impl ClientContext for Context {
         if code == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
+        trouble::note(&error, reason);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|(last, at)| Some(last) != code || at.elapsed() > TELL_AGAIN) {
             *told = code.map(|code| (code, Instant::now()));

@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::resolve::{CommitMark, add_marked};
+use super::trouble::Telling;
 use super::{Partition, topics};
 use crate::config::{Kafka, Start, properties};
 
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A consumer group.
 pub struct Group {
     name: String,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Telling>,
 }
 
 /// Where a group stands in a partition.
@@ -49,7 +50,8 @@ impl Group {
     pub fn open(kafka: &Kafka, name: &str) -> Result<Self, String> {
         let mut settings = properties::consumer(kafka);
         settings.set("group.id", name);
-        let consumer = settings.create().map_err(|cause| format!("cannot make a Kafka client: {cause}"))?;
+        let consumer =
+            settings.create_with_context(Telling).map_err(|cause| format!("cannot make a Kafka client: {cause}"))?;
         Ok(Group { name: name.to_owned(), consumer })
     }
 

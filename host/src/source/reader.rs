@@ -141,6 +141,8 @@ struct Loop {
     full_since: Option<Instant>,
     paused: bool,
     assigned_once: bool,
+    /// A right was missing when the client was last heard of.
+    barred: bool,
     started: Instant,
     lag_told: Instant,
     lookout: Lookout,
@@ -162,11 +164,13 @@ impl Reader {
             full_since: None,
             paused: false,
             assigned_once: false,
+            barred: false,
             started: now,
             lag_told: now,
             lookout: Lookout::default(),
         };
         let end = looped.run(beat);
+        looped.let_in();
         looped.close(beat);
         end
     }
@@ -212,6 +216,7 @@ impl Loop {
     }
 
     fn park(&mut self, partition: Partition, epoch: u64) {
+        self.let_in();
         self.intake.lead(&partition.0, partition.1);
         let slots = self.slots.entry(partition.0.clone()).or_default();
         slots.insert(partition.1, Slot { partition, epoch, state: State::Resolving });
@@ -299,10 +304,34 @@ impl Loop {
     /// librdkafka goes on by itself, except where an offset is not in the log any more.
     fn take_complaint(&mut self, code: Option<RDKafkaErrorCode>, words: &dyn std::fmt::Display) {
         use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange, UnknownTopicOrPartition};
+        use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
         debug!(flow = %self.reader.flow, "{words}");
         if code.is_some_and(|code| [AutoOffsetReset, OffsetOutOfRange, UnknownTopicOrPartition].contains(&code)) {
             self.alarm();
         }
+        if code.is_some_and(|code| [GroupAuthorizationFailed, TopicAuthorizationFailed].contains(&code)) {
+            let topics: Vec<&str> = self.slots.keys().map(|topic| &**topic).collect();
+            let words = format!(
+                "{words}; grant Read on group {} and its topics {}",
+                self.reader.resolver.group,
+                topics.join(" ")
+            );
+            if self.reader.health.problem_is_new(&self.rights_key(), &words) {
+                warn!(flow = %self.reader.flow, "{words}");
+            }
+            self.barred = true;
+        }
+    }
+
+    /// Kafka lets us in, as a partition or a record shows.
+    fn let_in(&mut self) {
+        if std::mem::take(&mut self.barred) {
+            self.reader.health.solved(&self.rights_key());
+        }
+    }
+
+    fn rights_key(&self) -> String {
+        format!("flow {} rights", self.reader.flow)
     }
 
     /// Takes records of one partition.
@@ -355,8 +384,9 @@ impl Loop {
             };
             self.reader.open.push(&slot.partition, record, origin);
         }
-        if let Some(code) = complaint {
-            self.take_complaint(Some(code), &code);
+        match complaint {
+            Some(code) => self.take_complaint(Some(code), &code),
+            None => self.let_in(),
         }
     }
 

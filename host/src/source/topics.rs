@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 
-use super::ffi;
+use super::{ffi, trouble};
 
 /// Time for one question to the cluster.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +26,8 @@ pub fn partition_counts<C: ConsumerContext>(
 ) -> Result<HashMap<String, i32>, String> {
     let metadata = consumer
         .fetch_metadata(None, PATIENCE)
-        .map_err(|cause| format!("could not read the list of topics: {cause}"))?;
+        .map_err(|cause| format!("could not read the list of topics: {cause}{}", trouble::words()))?;
+    trouble::over();
     let patterns: Vec<regex::Regex> =
         names.iter().filter(|name| name.starts_with('^')).filter_map(|name| regex::Regex::new(name).ok()).collect();
     let wanted = |name: &str| names.iter().any(|n| n == name) || patterns.iter().any(|p| p.is_match(name));

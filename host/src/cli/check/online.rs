@@ -4,9 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Lines, TIMEOUT};
 use crate::cli::kafka;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::flow::plan::Plan;
-use crate::sinks;
+use crate::{reach, sinks};
+
+/// Whether everything that is sent in the clear stays near enough; nothing else is asked where it does not.
+pub(in crate::cli) fn plaintext(config: &Config, lines: &mut Lines) -> bool {
+    match config::plaintext::check(config, reach::find) {
+        Ok(unknown) => {
+            for open in unknown {
+                let found = format!("{} has no address now, so nobody can tell whether it is private", open.host);
+                lines.note(open.key(), found, format!("where it is not: {}", open.help));
+            }
+            true
+        }
+        Err(report) => {
+            lines.problems(&report);
+            false
+        }
+    }
+}
 
 /// Whether the cluster answers, and which of the flows' topics it has.
 pub(in crate::cli) fn kafka(config: &Config, flows: &[Plan], lines: &mut Lines) -> bool {

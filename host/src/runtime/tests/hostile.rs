@@ -144,3 +144,28 @@ fn an_instance_that_was_used_up_is_replaced() {
         assert_eq!(fates(1, &done), [FINE], "round {round}: {:?}", done.verdicts);
     }
 }
+
+#[test]
+fn a_flow_that_loops_holds_up_no_other_flow() {
+    let hostile = module!("hostile");
+    let of = |flow: &str| {
+        let mut chain = Arc::try_unwrap(chain(&[&hostile], Limits::default())).expect("nobody else has it");
+        chain.flow = flow.into();
+        Arc::new(chain)
+    };
+    let (slow, honest) = (of("slow"), of("honest"));
+    // One worker: whoever waits for it waits for the loops, each of which takes more than a second.
+    let pool = Pool::start(runtime(), 1, Arc::new(|words| panic!("{words}")));
+    let (reply, replies) = unbounded();
+    for index in 0..3 {
+        pool.submit(Job { slice: slice(&["loop"]), chain: slow.clone(), index, reply: reply.clone() });
+    }
+    for index in 100..150 {
+        pool.submit(Job { slice: slice(&["fine"]), chain: honest.clone(), index, reply: reply.clone() });
+    }
+    let order: Vec<usize> =
+        (0..53).map(|_| replies.recv_timeout(Duration::from_secs(120)).expect("a reply").0).collect();
+    assert_eq!(order[..50], (100..150).collect::<Vec<_>>(), "the honest flow waits for nobody");
+    assert_eq!(order[50..], [0, 1, 2], "the slow flow is served by one");
+    pool.stop();
+}

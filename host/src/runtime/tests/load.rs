@@ -63,7 +63,7 @@ fn the_cache_gives_the_same_module_and_heals() {
     let dir = tempfile::tempdir().expect("a directory");
     let cache = dir.path().join("cache");
     let load = || {
-        let runtime = Runtime::new(Metrics::new(), Some(cache.clone())).expect("engines");
+        let runtime = Runtime::new(Metrics::new(), Some(cache.clone()), None).expect("engines");
         let module = runtime.load("quotes", &wasm, &Limits::default()).expect("loaded");
         runtime.probe(&chain(&[&module], Limits::default())).expect("it works");
     };
@@ -91,7 +91,7 @@ fn the_cache_gives_the_same_module_and_heals() {
 fn a_cache_that_others_can_write_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).expect("permissions");
-    let error = Runtime::new(Metrics::new(), Some(dir.path().into())).err().expect("refused");
+    let error = Runtime::new(Metrics::new(), Some(dir.path().into()), None).err().expect("refused");
     assert!(error.to_string().contains("must belong to this user alone"), "{error}");
 }
 

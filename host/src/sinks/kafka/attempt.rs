@@ -12,6 +12,7 @@ use super::producer::Producer;
 use super::{PublishError, Refusal, SinkBatch};
 use crate::outcome::Code;
 use crate::sinks::SourceIds;
+use crate::source::trouble;
 
 /// Time for room in the client's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
@@ -157,6 +158,7 @@ fn failure(message: &Message<'_>, code: RDKafkaErrorCode) -> PublishError {
         E::TopicAuthorizationFailed | E::ClusterAuthorizationFailed | E::TransactionalIdAuthorizationFailed => {
             PublishError::Operator(format!("{words}; grant Write on the topic"))
         }
+        E::PurgeQueue | E::PurgeInflight => PublishError::Wait(format!("{words}{}", trouble::words_of_purge())),
         code if is_data(code) && message.item().is_none() => PublishError::Operator(format!(
             "{words}; it must take dead letters: raise its max.message.bytes, do not compact it"
         )),

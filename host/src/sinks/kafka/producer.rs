@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
@@ -13,6 +14,7 @@ use tracing::debug;
 use super::message::Message;
 use super::queue::{self, Headers, Parts, Queue};
 use crate::sinks::SourceIds;
+use crate::source::trouble::{self, Telling};
 
 /// How often a wait looks at the client's own queue.
 const LOOK: Duration = Duration::from_micros(200);
@@ -57,8 +59,13 @@ const TRANSACTION_MILLIS: u64 = 60_000;
 const PLACE_BITS: u32 = 32;
 
 impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        Telling.log(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         debug!("kafka producer: {error}: {reason}");
+        trouble::note(&error, reason);
     }
 }
 

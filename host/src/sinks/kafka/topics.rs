@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{
     AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 use tracing::{debug, info};
@@ -14,6 +13,7 @@ use tracing::{debug, info};
 use super::producer::Producer;
 use super::{PATIENCE, PublishError, Settings};
 use crate::config::{Kafka, properties};
+use crate::source::trouble::{self, Telling};
 
 /// Time for a new topic to show up.
 const SHOWS_UP: Duration = Duration::from_secs(10);
@@ -62,15 +62,16 @@ pub(super) fn ensure(
 
 fn names(producer: &Producer) -> Result<Vec<String>, PublishError> {
     let metadata = producer.client().client().fetch_metadata(None, PATIENCE);
-    let metadata =
-        metadata.map_err(|cause| PublishError::Wait(format!("could not read the list of topics: {cause}")))?;
+    let metadata = metadata.map_err(|cause| {
+        PublishError::Wait(format!("could not read the list of topics: {cause}{}", trouble::words()))
+    })?;
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
 fn create(settings: &Settings, missing: &[&(String, i32)]) -> Result<(), PublishError> {
-    let failed = |cause: String| PublishError::Wait(format!("could not create topics: {cause}"));
+    let failed = |cause: String| PublishError::Wait(format!("could not create topics: {cause}{}", trouble::words()));
     let config = settings.admin();
-    let admin: AdminClient<DefaultClientContext> = config.create().map_err(|cause| failed(cause.to_string()))?;
+    let admin: AdminClient<Telling> = config.create_with_context(Telling).map_err(|cause| failed(cause.to_string()))?;
     // A count of -1 is the brokers' default.
     let topics: Vec<NewTopic<'_>> = missing
         .iter()
@@ -100,9 +101,11 @@ fn create(settings: &Settings, missing: &[&(String, i32)]) -> Result<(), Publish
 
 /// Asks whether a topic could be created; it is not.
 pub fn rehearse(kafka: &Kafka, name: &str) -> Result<(), PublishError> {
-    let failed = |cause: String| PublishError::Wait(format!("could not ask whether topics may be created: {cause}"));
+    let failed = |cause: String| {
+        PublishError::Wait(format!("could not ask whether topics may be created: {cause}{}", trouble::words()))
+    };
     let config = properties::producer(kafka);
-    let admin: AdminClient<DefaultClientContext> = config.create().map_err(|cause| failed(cause.to_string()))?;
+    let admin: AdminClient<Telling> = config.create_with_context(Telling).map_err(|cause| failed(cause.to_string()))?;
     let options = AdminOptions::new().request_timeout(Some(PATIENCE)).validate_only(true);
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|cause| failed(cause.to_string()))?;
     let topics = [NewTopic::new(name, 1, TopicReplication::Fixed(-1))];
@@ -131,7 +134,7 @@ pub(super) fn limits(settings: &Settings, names: &[&str]) -> Option<HashMap<Stri
 }
 
 fn describe(settings: &Settings, names: &[&str]) -> Result<HashMap<String, usize>, KafkaError> {
-    let admin: AdminClient<DefaultClientContext> = settings.admin().create()?;
+    let admin: AdminClient<Telling> = settings.admin().create_with_context(Telling)?;
     let resources: Vec<ResourceSpecifier<'_>> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|cause| KafkaError::AdminOpCreation(cause.to_string()))?;

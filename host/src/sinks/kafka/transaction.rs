@@ -208,7 +208,13 @@ fn by_code(code: RDKafkaErrorCode, words: String) -> PublishError {
         E::IllegalGeneration | E::UnknownMemberId | E::FencedInstanceId | E::RebalanceInProgress => {
             PublishError::StaleGeneration(words)
         }
-        E::GroupAuthorizationFailed | E::TopicAuthorizationFailed => PublishError::Operator(words),
+        E::GroupAuthorizationFailed => {
+            PublishError::Operator(format!("{words}; grant Read on the flow's consumer group"))
+        }
+        E::TopicAuthorizationFailed => PublishError::Operator(format!("{words}; grant Write on the topic")),
+        E::TransactionalIdAuthorizationFailed => {
+            PublishError::Operator(format!("{words}; grant Write and Describe on the transactional ids of the flow"))
+        }
         _ => PublishError::Wait(words),
     }
 }

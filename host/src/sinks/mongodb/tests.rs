@@ -6,7 +6,7 @@ use ::mongodb::Client;
 use ::mongodb::bson::{Bson, Document, doc, serialize_to_vec};
 
 use super::*;
-use crate::config::{Mode, Secret, Sink as SinkConfig};
+use crate::config::{Mode, Sink as SinkConfig};
 use crate::outcome::Operation::{Delete, Ignore, Replace, Update, Upsert, Write};
 use crate::outcome::{Operation, Output};
 use crate::sinks::Class;
@@ -55,7 +55,7 @@ impl Database {
 
     fn sink_with<const N: usize>(&self, tables: [(&str, Table); N]) -> Arc<dyn Sink> {
         let tables = tables.into_iter().map(|(name, table)| (name.to_owned(), table)).collect();
-        let config = SinkConfig { url: Secret::new(&self.url), max_rows_per_second: None, tables };
+        let config = SinkConfig { tables, ..SinkConfig::at(&self.url) };
         open("mongo", &config).expect("a valid url")
     }
 
@@ -313,7 +313,7 @@ async fn missing_collections_are_created_where_that_is_allowed() {
 
 #[tokio::test]
 async fn an_unreachable_server_is_waited_for_and_its_password_is_not_told() {
-    let config = |url: &str| SinkConfig { url: Secret::new(url), max_rows_per_second: None, tables: BTreeMap::new() };
+    let config = |url: &str| SinkConfig::at(url);
     let sink = open("mongo", &config("mongodb://u:geheim@127.0.0.1:1/")).expect("a valid url");
     let begun = Instant::now();
     let batch = ops(&target("mongo", "db.c", None, &[], &[]), &[(Write, "", "{}")]);

@@ -1,14 +1,14 @@
 //! Connections of one sink: opened when needed, each used by one caller at a time, thrown away after any error. No
 //! wait is without an end. The one place where a statement that was put together becomes SQL.
 
-use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor};
 
 use super::errors::Failure;
+use super::server::Server;
 
 /// Time to connect, including TLS and the password.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ const LONGEST_IDLE: Duration = Duration::from_secs(60);
 /// Where sessions come from and go back to.
 #[derive(Debug)]
 pub(super) struct Connections {
-    options: PgConnectOptions,
+    server: Server,
     idle: Mutex<Vec<(Instant, Session)>>,
 }
 
@@ -38,23 +38,21 @@ pub(super) struct Session {
 impl Connections {
     /// The error does not repeat the URL, which may hold a password.
     pub(super) fn new(url: &str) -> Result<Self, String> {
-        let wrong = "not a PostgreSQL url; write it like postgres://user:password@host:5432/database".to_owned();
-        let options = PgConnectOptions::from_str(url).map_err(|_| wrong)?;
-        let options = options.application_name("wasmill").options(SESSION).disable_statement_logging();
-        Ok(Connections { options, idle: Mutex::default() })
+        let server = Server::parse(url)?;
+        let server = server.with(|o| o.application_name("wasmill").options(SESSION).disable_statement_logging());
+        Ok(Connections { server, idle: Mutex::default() })
     }
 
     /// `host:port/database`, for messages.
     pub(super) fn server(&self) -> String {
-        let database = self.options.get_database().unwrap_or(self.options.get_username());
-        format!("{}:{}/{database}", self.options.get_host(), self.options.get_port())
+        self.server.name()
     }
 
     pub(super) async fn get(&self) -> Result<Session, Failure> {
         if let Some(session) = self.take_idle() {
             return Ok(session);
         }
-        let connection = timed(CONNECT, PgConnection::connect_with(&self.options)).await?;
+        let connection = timed(CONNECT, self.server.connect()).await?;
         Ok(Session { connection })
     }
 

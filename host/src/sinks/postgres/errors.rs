@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgDatabaseError;
 
+use super::server;
 use crate::outcome::Code;
 use crate::sinks::{Class, SinkError};
 
@@ -67,7 +68,12 @@ impl Failure {
             Sort::Data | Sort::Wait => Class::Wait,
             Sort::Stale | Sort::Operator => Class::Operator,
         };
-        let advice = self.sqlstate().and_then(advice).map(|advice| format!("; {advice}")).unwrap_or_default();
+        let of_tls = || match self {
+            Failure::Sqlx(error) => server::advice(error),
+            Failure::Silent(_) => None,
+        };
+        let advice =
+            self.sqlstate().map_or_else(of_tls, advice).map(|advice| format!("; {advice}")).unwrap_or_default();
         SinkError { class, message: format!("{doing}: {}{advice}", self.words()) }
     }
 

@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 
 use super::*;
-use crate::config::{Mode, Secret, Sink as SinkConfig};
+use crate::config::{Mode, Sink as SinkConfig};
 use crate::outcome::{Code, Operation, Path};
 use crate::sinks::sql::testing::{batch, output, rows, target};
 use crate::sinks::{Class, StoredVerdict};
@@ -46,7 +46,7 @@ impl Database {
 
     fn sink_with<const N: usize>(&self, tables: [(&str, Settings); N]) -> Arc<dyn Sink> {
         let tables = tables.into_iter().map(|(name, table)| (name.to_owned(), table)).collect();
-        open("pg", &SinkConfig { url: Secret::new(&self.url), max_rows_per_second: None, tables }).expect("a valid url")
+        open("pg", &SinkConfig { tables, ..SinkConfig::at(&self.url) }).expect("a valid url")
     }
 
     async fn run(&self, sql: &str) {
@@ -83,12 +83,12 @@ fn codes(written: &Written) -> Vec<(usize, &str)> {
 #[tokio::test]
 async fn no_error_holds_the_password() {
     for url in ["postgres://u:s3cret@[bad", "postgres://u:s3cret@h:99999/d", "mysql://u:s3cret@h/d"] {
-        let config = SinkConfig { url: Secret::new(url), max_rows_per_second: None, tables: [].into() };
+        let config = SinkConfig::at(url);
         let error = open("pg", &config).err();
         assert!(error.is_none_or(|e| !e.contains("s3cret")), "{url}");
     }
     let url = "postgres://u:s3cret@127.0.0.1:1/d";
-    let config = SinkConfig { url: Secret::new(url), max_rows_per_second: None, tables: [].into() };
+    let config = SinkConfig::at(url);
     let error = open("pg", &config).expect("a url").ping().await.expect_err("nobody listens on port 1");
     assert_eq!(error.class, Class::Wait);
     assert!(error.message.contains("127.0.0.1:1/d") && !error.message.contains("s3cret"), "{error}");

@@ -1,7 +1,7 @@
 use sqlx::Row;
 
 use super::*;
-use crate::config::{Secret, Sink as SinkConfig};
+use crate::config::Sink as SinkConfig;
 use crate::outcome::Operation;
 use crate::sinks::Class;
 use crate::sinks::sql::testing::{batch, output, rows, target};
@@ -20,7 +20,7 @@ impl File {
     }
 
     fn sink(&self, name: &str) -> Arc<dyn Sink> {
-        let config = SinkConfig { url: Secret::new(self.url()), max_rows_per_second: None, tables: [].into() };
+        let config = SinkConfig::at(self.url());
         open(name, &config, std::path::Path::new("")).expect("a valid url")
     }
 
@@ -133,8 +133,7 @@ async fn what_a_person_has_to_mend_is_said() {
         assert_eq!(error.class, Class::Operator, "{error}");
         assert!(error.message.contains(word), "{error}");
     }
-    let config =
-        SinkConfig { url: Secret::new("sqlite:///no/such/place/a.db"), max_rows_per_second: None, tables: [].into() };
+    let config = SinkConfig::at("sqlite:///no/such/place/a.db");
     let error = open("pg", &config, std::path::Path::new("")).expect("a url").ping().await.expect_err("no directory");
     assert_eq!(error.class, Class::Operator, "{error}");
 }

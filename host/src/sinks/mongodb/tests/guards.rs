@@ -1,6 +1,7 @@
 //! Late writers: what an older batch does after a newer one was written.
 
 use super::*;
+use crate::config::Secret;
 
 /// A batch at an offset of one's choice, by a sink of its own: another host.
 async fn write(db: &Database, from: i64, all: &[(Operation, &str, &str)]) -> Written {

@@ -90,7 +90,7 @@ async fn a_database_that_went_back_is_noticed() {
 #[tokio::test]
 async fn two_sinks_in_one_database_have_their_own_lanes() {
     let Some(db) = Database::new("lanes").await else { return };
-    let config = SinkConfig { url: Secret::new(&db.url), max_rows_per_second: None, tables: [].into() };
+    let config = SinkConfig::at(&db.url);
     let other = open("other", &config).expect("a url");
     assert_eq!(other.lanes("wasmill.flow", &numbers(0, 1).spans).await.expect("no tables yet"), [None]);
     for sink in [db.sink(), other] {
@@ -224,7 +224,7 @@ async fn a_commit_without_an_answer_is_decided_by_the_progress() {
     let cuts = Arc::new(AtomicUsize::new(0));
     let port = cutting_proxy(server.to_owned(), cuts.clone()).await;
     let url = format!("{head}@127.0.0.1:{port}/{path}");
-    let config = SinkConfig { url: Secret::new(url), max_rows_per_second: None, tables: [].into() };
+    let config = SinkConfig::at(url);
     let sink = open("pg", &config).expect("a url");
     sink.write(&numbers(0, 5)).await.expect("written");
     cuts.store(1, Ordering::Relaxed);
@@ -251,7 +251,7 @@ async fn missing_rights_and_databases_are_a_persons_to_mend() {
             "create the database",
         ),
     ] {
-        let config = SinkConfig { url: Secret::new(url), max_rows_per_second: None, tables: [].into() };
+        let config = SinkConfig::at(url);
         let mut batch = numbers(0, 1);
         batch.progress = false;
         let error = open("pg", &config).expect("a url").write(&batch).await.expect_err("refused");

@@ -179,6 +179,10 @@ fn the_history_names_the_build_of_every_row() {
         });
         let steps = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_for_row(&case, 1);
+            wait_until("both partitions begin with the first", 60, || {
+                let seen = "SELECT DISTINCT right(value, 1) FROM numbered WHERE number = 1";
+                case.database.try_rows(seen).is_ok_and(|rows| rows.len() == 2)
+            });
             digests.push(digest(&host, &flow));
             swap(&case, &host, &flow, 2);
             wait_for_row(&case, 2);

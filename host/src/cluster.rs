@@ -201,8 +201,13 @@ impl Cluster {
     }
 
     fn explain(&self, what: &str, cause: &KafkaError) -> String {
-        // What the client complains of is heard by those who poll it.
-        while self.consumer.poll(HEARING).is_some() {}
+        // What the client complains of is heard by those who poll it. There may be no end of it.
+        let until = Instant::now() + HEARING;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            if self.consumer.poll(left).is_none() {
+                break;
+            }
+        }
         let words = trouble::words();
         format!("could not {what}: {cause}{words}; check that Kafka is up at {}", self.kafka.brokers)
     }

@@ -104,8 +104,9 @@ fn modules_that_loop_grow_flood_and_lie_do_not_slow_a_neighbour_down() {
     let (honest, hostile, frames) = (case.topic("honest", 1), case.topic("hostile", 4), case.topic("frames", 1));
     let flow = case.flow_of("log-data", &honest);
     case.install("log-data");
-    let attacks = case.flow_of("hostile", &hostile);
-    case.flow_of("badframe", &frames);
+    let attacks = case.named("attacks");
+    case.flow(&attacks, &format!("modules = [\"hostile\"]\ntopics = [\"{hostile}\"]"));
+    case.flow(&case.named("lies"), &format!("modules = [\"badframe\"]\ntopics = [\"{frames}\"]"));
     case.database.execute(
         "CREATE TABLE log_data (ts timestamptz, level text, service text, user_id text, message text, attributes jsonb, \
          at timestamptz DEFAULT clock_timestamp())",

@@ -154,12 +154,13 @@ fn pause_and_roll_back(case: &Case, browser: &Browser) {
     browser.wait("document.querySelector('#flow h2')?.textContent === 'a_numbers'");
     case.install_as("numbered", &guests::numbered(2));
     browser.wait("document.querySelector('#rollback')");
+    let last = "SELECT number FROM numbered ORDER BY \"offset\" DESC LIMIT 1";
+    wait_until("the new build writes", 30, || case.database.column(last) == ["2"]);
     browser.click("#rollback");
     browser.wait("document.querySelector('dialog[open]')");
     picture(browser, "rollback");
     browser.click("#yes");
     browser.wait("document.querySelector('#undo')");
-    let last = "SELECT number FROM numbered ORDER BY \"offset\" DESC LIMIT 1";
     wait_until("the build of before writes", 30, || case.database.column(last) == ["1"]);
     // Which build was in force from where on, as the database has it.
     browser.wait("document.querySelector('#builds summary')?.textContent.endsWith(': 3')");

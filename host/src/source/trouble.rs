@@ -5,7 +5,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -33,7 +33,13 @@ pub struct Telling;
 impl ClientContext for Telling {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         note_line(facility, line);
-        DefaultClientContext.log(level, facility, line);
+        use RDKafkaLogLevel::{Debug, Info, Notice, Warning};
+        match level {
+            Debug => tracing::debug!(target: "librdkafka", "librdkafka: {facility} {line}"),
+            Info | Notice => tracing::info!(target: "librdkafka", "librdkafka: {facility} {line}"),
+            Warning => tracing::warn!(target: "librdkafka", "librdkafka: {facility} {line}"),
+            _ => tracing::error!(target: "librdkafka", "librdkafka: {facility} {line}"),
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -10,12 +10,14 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::subscriber::Interest;
+use tracing::{Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -84,27 +86,58 @@ impl Logs {
 /// Starts logging for the whole process. Paths in `log` are absolute already.
 pub fn start(log: &Log) -> Result<Logs, String> {
     let mut logs = Logs { guards: Vec::new(), dropped: Dropped::default(), recent: Recent::new() };
-    let console = log.console_level.as_ref().unwrap_or(&log.level);
-    let console = layer(log.format, logs.add(std::io::stderr(), "log-console")).with_filter(filter(console)?);
+    let console = filter(log.console_level.as_ref().unwrap_or(&log.level))?;
+    let mut any = Any(vec![console.clone()]);
+    let console = layer(log.format, logs.add(std::io::stderr(), "log-console")).with_filter(console);
     let file = match &log.file {
         None => None,
         Some(path) => {
             let writer = Rotating::open(path, log.file_size.0, log.file_keep).map_err(|error| {
                 format!("cannot write the log file {}: {error}; create its folder or correct log.file", path.display())
             })?;
-            let level = log.file_level.as_ref().unwrap_or(&log.level);
-            Some(layer(log.format, logs.add(writer, "log-file")).with_filter(filter(level)?))
+            let level = filter(log.file_level.as_ref().unwrap_or(&log.level))?;
+            any.0.push(level.clone());
+            Some(layer(log.format, logs.add(writer, "log-file")).with_filter(level))
         }
     };
-    let recent = Tee(logs.recent.clone()).with_filter(filter("info")?);
+    let recent = filter("info")?;
+    any.0.push(recent.clone());
+    let recent = Tee(logs.recent.clone()).with_filter(recent);
     tracing_subscriber::registry()
         .with(console)
         .with(file)
         .with(recent)
+        .with(any)
         .try_init()
         .map_err(|error| error.to_string())?;
     mention_dropped(logs.dropped.clone());
     Ok(logs)
+}
+
+/// Refuses what no writer wants. Asked before the writers' own filters, which remember a refusal of all of them for the
+/// thread: a line of the `log` crate that nobody wants (librdkafka's wrapper has such) would cost the thread's next line.
+struct Any(Vec<Targets>);
+
+impl Any {
+    fn wants(&self, line: &Metadata<'_>) -> bool {
+        self.0.iter().any(|filter| filter.would_enable(line.target(), line.level()))
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Any {
+    fn register_callsite(&self, line: &'static Metadata<'static>) -> Interest {
+        if self.wants(line) { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, line: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.wants(line)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let levels =
+            self.0.iter().flat_map(|filter| filter.iter().map(|(_, level)| level).chain(filter.default_level()));
+        levels.max()
+    }
 }
 
 /// Levels by target. A bare level concerns everything but the noisy libraries.
@@ -170,6 +203,47 @@ mod tests {
         assert!(!error.would_enable("sqlx::query", &tracing::Level::WARN));
         assert!(!error.would_enable("wasmill", &tracing::Level::WARN));
     }
+
+    #[test]
+    fn a_line_that_nobody_wants_costs_no_other_line() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut logs = Logs { guards: Vec::new(), dropped: Dropped::default(), recent: Recent::new() };
+        let writer = logs.add(writer, "test");
+        let filters = filter("info").unwrap();
+        let subscriber = tracing_subscriber::registry()
+            .with(layer(LogFormat::Text, writer).with_filter(filters.clone()))
+            .with(Any(vec![filters]));
+        tracing::subscriber::with_default(subscriber, || {
+            // As the bridge of the `log` crate asks: by metadata of its own, past the callsite's cached interest.
+            tracing::dispatcher::get_default(|dispatch| assert!(!dispatch.enabled(&UNWANTED)));
+            tracing::info!("wanted");
+        });
+        drop(logs);
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        assert!(said.contains("wanted"), "{said:?}");
+    }
+
+    struct Nothing;
+
+    impl tracing::Callsite for Nothing {
+        fn set_interest(&self, _: Interest) {}
+
+        fn metadata(&self) -> &Metadata<'_> {
+            &UNWANTED
+        }
+    }
+
+    static UNWANTED: Metadata<'static> = Metadata::new(
+        "log record",
+        "rdkafka::consumer::base_consumer",
+        tracing::Level::ERROR,
+        None,
+        None,
+        None,
+        tracing::field::FieldSet::new(&[], tracing::callsite::Identifier(&Nothing)),
+        tracing::metadata::Kind::EVENT,
+    );
 
     #[test]
     fn a_blocked_pipe_costs_lines_and_nothing_else() {

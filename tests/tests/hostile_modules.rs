@@ -130,7 +130,8 @@ fn modules_that_loop_grow_flood_and_lie_do_not_slow_a_neighbour_down() {
     let beside = measure(&case, &sender, &flow, &honest, "beside");
     // It has been busy all the time, and is not done.
     let group = format!("wasmill.{attacks}");
-    assert!(dead() > before && kafka::lag(&group, &hostile) > 0, "{before} {}", dead());
+    assert!(kafka::lag(&group, &hostile) > 0, "{before} {}", dead());
+    wait_until("the hostile flow goes on", 300, || dead() > before);
     eprintln!("latency in ms, median and p99: alone {alone:?}, beside hostile modules {beside:?}");
     // Below 50 ms it is other programs of the machine that decide; a worker that is not let go costs a second.
     assert!(beside.1 <= 2.0 * alone.1.max(50.0), "p99 alone {} ms, beside hostile modules {} ms", alone.1, beside.1);

@@ -126,15 +126,14 @@ fn modules_that_loop_grow_flood_and_lie_do_not_slow_a_neighbour_down() {
     kafka::produce(&(0..600).map(|n| Outgoing::to(&frames).value(lies[n % lies.len()])).collect::<Vec<_>>());
     let dead = || host.metric("wasmill_records_dead_total", &[("flow", &attacks)]);
     wait_until("the hostile flow is at work", 120, || dead() > 0.0);
-    let before = dead();
     let beside = measure(&case, &sender, &flow, &honest, "beside");
-    // It has been busy all the time, and is not done.
+    // It has been busy all the time.
     let group = format!("wasmill.{attacks}");
-    assert!(kafka::lag(&group, &hostile) > 0, "{before} {}", dead());
-    wait_until("the hostile flow goes on", 300, || dead() > before);
+    assert!(kafka::lag(&group, &hostile) > 0, "the hostile flow was done before its neighbour was measured");
     eprintln!("latency in ms, median and p99: alone {alone:?}, beside hostile modules {beside:?}");
-    // Below 50 ms it is other programs of the machine that decide; a worker that is not let go costs a second.
-    assert!(beside.1 <= 2.0 * alone.1.max(50.0), "p99 alone {} ms, beside hostile modules {} ms", alone.1, beside.1);
+    // Below these it is the other programs of the machine that decide; a worker that is not let go costs a second and more.
+    assert!(beside.0 <= 2.0 * alone.0.max(20.0), "median alone {} ms, beside hostile modules {} ms", alone.0, beside.0);
+    assert!(beside.1 <= 2.0 * alone.1.max(400.0), "p99 alone {} ms, beside hostile modules {} ms", alone.1, beside.1);
     assert_eq!(host.get("/health/live").0, 200);
     host.kill();
 }

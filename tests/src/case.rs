@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
-use crate::host::Host;
+use crate::host::{Finished, Host, wasmill};
 use crate::postgres::Database;
 use crate::wait::wait_until;
 use crate::{guests, kafka, services};
@@ -93,6 +93,13 @@ impl Case {
         let name = self.named("flow");
         self.flow(&name, &format!("modules = [\"{module}\"]\ntopics = [\"{topic}\"]"));
         name
+    }
+
+    /// A command against the case's running host, to its end.
+    #[track_caller]
+    pub fn command(&self, host: &Host, arguments: &[&str]) -> Finished {
+        let address = host.address();
+        wasmill(&[arguments, &["--admin", &address]].concat(), self.path(), &self.env)
     }
 
     /// Waits until the flow has committed everything that is in the topic now.

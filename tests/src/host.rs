@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::services::variable;
 use crate::wait::{wait_for, wait_until};
 
@@ -84,6 +86,14 @@ impl Host {
     /// Status and body of a page.
     pub fn get(&self, path: &str) -> (u16, String) {
         get(&self.address(), path).unwrap_or_default()
+    }
+
+    /// What `/api/state` says of a flow; null where it has none of this name.
+    #[track_caller]
+    pub fn flow_state(&self, flow: &str) -> Value {
+        let state: Value = serde_json::from_str(&self.get("/api/state").1).expect("/api/state is JSON");
+        let flows = state["flows"].as_array().expect("flows");
+        flows.iter().find(|one| one["name"] == flow).cloned().unwrap_or_default()
     }
 
     /// Waits until `/health/ready` says yes.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use serde_json::Value;
-use wasmill_tests::host::{Finished, wasmill};
+use wasmill_tests::host::wasmill;
 use wasmill_tests::kafka::{self, Outgoing};
 use wasmill_tests::{Case, Host, guests, wait_until};
 
@@ -18,17 +18,6 @@ fn start(case: &mut Case) -> Host {
     let host = case.start_with(&case.config().replace("[admin]\n", &format!("[admin]\ntoken = \"{TOKEN}\"\n")));
     host.ready();
     host
-}
-
-fn command(case: &Case, host: &Host, arguments: &[&str]) -> Finished {
-    let address = host.address();
-    wasmill(&[arguments, &["--admin", &address]].concat(), case.path(), &case.env)
-}
-
-fn flow_state(host: &Host, flow: &str) -> Value {
-    let state: Value = serde_json::from_str(&host.get("/api/state").1).expect("/api/state is JSON");
-    let flows = state["flows"].as_array().expect("flows");
-    flows.iter().find(|one| one["name"] == flow).cloned().unwrap_or_default()
 }
 
 fn records(topic: &str, count: usize) -> Vec<Outgoing> {
@@ -49,14 +38,14 @@ fn made_by(case: &Case, flow: &str, topic: &str, number: &str) {
 
 /// Digest of the build that runs.
 fn digest(host: &Host, flow: &str) -> String {
-    flow_state(host, flow)["modules"][0]["digest"].as_str().expect("a digest").to_owned()
+    host.flow_state(flow)["modules"][0]["digest"].as_str().expect("a digest").to_owned()
 }
 
 /// Drops a module and waits until the flow runs with it.
 fn swap(case: &Case, host: &Host, flow: &str, number: u32) {
-    let before = flow_state(host, flow)["swaps"].as_u64();
+    let before = host.flow_state(flow)["swaps"].as_u64();
     case.install_as("numbered", &guests::numbered(number));
-    wait_until("the module is in place", 60, || flow_state(host, flow)["swaps"].as_u64() > before);
+    wait_until("the module is in place", 60, || host.flow_state(flow)["swaps"].as_u64() > before);
 }
 
 #[test]
@@ -70,27 +59,27 @@ fn a_rollback_outlives_a_restart_until_the_folder_holds_another_file() {
     made_by(&case, &flow, &topic, "1");
     swap(&case, &host, &flow, 2);
     made_by(&case, &flow, &topic, "2");
-    let rolled = command(&case, &host, &["flow", "rollback", &flow]);
+    let rolled = case.command(&host, &["flow", "rollback", &flow]);
     assert!(rolled.code == 0 && rolled.stderr.contains("also over restarts"), "{}{}", rolled.stdout, rolled.stderr);
     made_by(&case, &flow, &topic, "1");
     assert_eq!(host.stop().code, 0);
 
     let host = start(&mut case);
     made_by(&case, &flow, &topic, "1");
-    assert_eq!(flow_state(&host, &flow)["rolled_back"], true);
-    let undone = command(&case, &host, &["flow", "rollback", &flow, "--undo"]);
+    assert_eq!(host.flow_state(&flow)["rolled_back"], true);
+    let undone = case.command(&host, &["flow", "rollback", &flow, "--undo"]);
     assert_eq!(undone.code, 0, "{}", undone.stderr);
-    wait_until("the folder's build runs", 30, || flow_state(&host, &flow)["swaps"] == 1);
+    wait_until("the folder's build runs", 30, || host.flow_state(&flow)["swaps"] == 1);
     made_by(&case, &flow, &topic, "2");
     host.kill();
 
     let host = start(&mut case);
     made_by(&case, &flow, &topic, "2");
-    let state = flow_state(&host, &flow);
+    let state = host.flow_state(&flow);
     assert!(state["rolled_back"] == false && state["before"].is_string(), "{state}");
-    let rolled = command(&case, &host, &["flow", "rollback", &flow]);
+    let rolled = case.command(&host, &["flow", "rollback", &flow]);
     assert_eq!(rolled.code, 0, "the build before is from the store: {}", rolled.stderr);
-    let took = flow_state(&host, &flow)["last_swap_ms"].as_f64().expect("a time");
+    let took = host.flow_state(&flow)["last_swap_ms"].as_f64().expect("a time");
     assert!(took < 50.0, "the switch took {took} ms");
     made_by(&case, &flow, &topic, "1");
     assert_eq!(host.stop().code, 0);
@@ -98,8 +87,8 @@ fn a_rollback_outlives_a_restart_until_the_folder_holds_another_file() {
     case.install_as("numbered", &guests::numbered(3));
     let host = start(&mut case);
     made_by(&case, &flow, &topic, "3");
-    assert_eq!(flow_state(&host, &flow)["rolled_back"], false);
-    let rolled = command(&case, &host, &["flow", "rollback", &flow]);
+    assert_eq!(host.flow_state(&flow)["rolled_back"], false);
+    let rolled = case.command(&host, &["flow", "rollback", &flow]);
     assert_eq!(rolled.code, 0, "{}", rolled.stderr);
     made_by(&case, &flow, &topic, "1");
     let mut runs = numbers(&case);
@@ -187,7 +176,7 @@ fn the_history_names_the_build_of_every_row() {
             swap(&case, &host, &flow, 2);
             wait_for_row(&case, 2);
             digests.push(digest(&host, &flow));
-            let rolled = command(&case, &host, &["flow", "rollback", &flow]);
+            let rolled = case.command(&host, &["flow", "rollback", &flow]);
             assert_eq!(rolled.code, 0, "{}", rolled.stderr);
             assert!(
                 rolled.stderr.contains("after a restart the file in the folder runs"),
@@ -213,7 +202,7 @@ fn the_history_names_the_build_of_every_row() {
     let expected: Vec<Vec<String>> = numbered.map(|(number, digest)| vec![number.to_owned(), digest.clone()]).collect();
     assert_eq!(made, expected, "each row is of the build that the history has for its offset");
 
-    let inspected = command(&case, &host, &["inspect", &flow, "--json"]);
+    let inspected = case.command(&host, &["inspect", &flow, "--json"]);
     let inspected: Value = serde_json::from_str(&inspected.stdout).expect("JSON");
     let history = &inspected["module_history"];
     assert_eq!(history["sink"], "postgres");
@@ -221,7 +210,7 @@ fn the_history_names_the_build_of_every_row() {
     let first = builds.last().expect("at least one");
     assert_eq!((builds[0]["digest"].as_str(), first["digest"].as_str()), (Some(&*digests[2]), Some(&*digests[0])));
     assert_eq!(first["from"].as_array().map(Vec::len), Some(2), "both partitions began with the first: {history}");
-    let text = command(&case, &host, &["inspect", &flow]).stdout;
+    let text = case.command(&host, &["inspect", &flow]).stdout;
     assert!(text.contains("FROM OFFSET") && text.contains(&digests[1][..8]), "{text}");
     assert_eq!(host.get("/api/module-history?flow=nobody").0, 404);
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use wasmill_tests::host::{Finished, wasmill};
+use wasmill_tests::host::wasmill;
 use wasmill_tests::kafka::{self, Outgoing};
 use wasmill_tests::proxy::Proxy;
 use wasmill_tests::{Case, Host, guests, samples, wait_for, wait_until};
@@ -22,18 +22,6 @@ fn start(case: &mut Case) -> Host {
 
 fn config(case: &Case) -> String {
     case.config().replace("[admin]\n", &format!("[admin]\ntoken = \"{TOKEN}\"\n"))
-}
-
-/// A command against the host.
-fn command(case: &Case, host: &Host, arguments: &[&str]) -> Finished {
-    let address = host.address();
-    wasmill(&[arguments, &["--admin", &address]].concat(), case.path(), &case.env)
-}
-
-fn flow_state(host: &Host, flow: &str) -> Value {
-    let state: Value = serde_json::from_str(&host.get("/api/state").1).expect("/api/state is JSON");
-    let flows = state["flows"].as_array().expect("flows");
-    flows.iter().find(|one| one["name"] == flow).cloned().unwrap_or_default()
 }
 
 fn quotes(topic: &str, from: usize, to: usize) -> Vec<Outgoing> {
@@ -52,13 +40,13 @@ fn a_paused_flow_writes_nothing_stays_in_its_group_and_goes_on_with_nothing_lost
     host.ready();
     kafka::produce(&quotes(&topic, 0, 100));
     case.wait_until_committed(&flow, &topic, 60);
-    let paused = command(&case, &host, &["flow", "pause", &flow]);
+    let paused = case.command(&host, &["flow", "pause", &flow]);
     assert_eq!(paused.code, 0, "{}", paused.stderr);
-    wait_until("the state says so", 10, || flow_state(&host, &flow)["state"] == "paused");
+    wait_until("the state says so", 10, || host.flow_state(&flow)["state"] == "paused");
     assert_eq!(host.metric("wasmill_flow_paused", &[("flow", &flow)]), 1.0);
     kafka::produce(&quotes(&topic, 100, 200));
     // The lag that the host itself tells shows that it sees the records and leaves them.
-    wait_until("the lag is told", 20, || flow_state(&host, &flow)["lag"] == 100);
+    wait_until("the lag is told", 20, || host.flow_state(&flow)["lag"] == 100);
     // Longer than the session: a member without heartbeats would be gone.
     let until = Instant::now() + Duration::from_secs(8);
     while Instant::now() < until {
@@ -66,7 +54,7 @@ fn a_paused_flow_writes_nothing_stays_in_its_group_and_goes_on_with_nothing_lost
         thread::sleep(Duration::from_millis(250));
     }
     assert_eq!(host.get("/health/live").0, 200);
-    let resumed = command(&case, &host, &["flow", "resume", &flow, "--json"]);
+    let resumed = case.command(&host, &["flow", "resume", &flow, "--json"]);
     assert!(resumed.code == 0 && resumed.stdout.contains("goes on"), "{}{}", resumed.stdout, resumed.stderr);
     case.wait_until_committed(&flow, &topic, 60);
     let mut rows = case.database.column("SELECT quotes FROM quotes");
@@ -84,7 +72,7 @@ fn a_rollback_under_load_takes_effect_between_two_batches_and_holds_until_the_fi
     case.install_as("numbered", &guests::numbered(1));
     let host = start(&mut case);
     host.ready();
-    let nothing = command(&case, &host, &["flow", "rollback", &flow]);
+    let nothing = case.command(&host, &["flow", "rollback", &flow]);
     assert!(nothing.code == 1 && nothing.stderr.contains("one build only"), "{}", nothing.stderr);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -97,22 +85,22 @@ fn a_rollback_under_load_takes_effect_between_two_batches_and_holds_until_the_fi
             wait_for_number(&case, 1);
             case.install_as("numbered", &guests::numbered(2));
             wait_for_number(&case, 2);
-            let rolled = command(&case, &host, &["flow", "rollback", &flow]);
+            let rolled = case.command(&host, &["flow", "rollback", &flow]);
             assert_eq!(rolled.code, 0, "{}", rolled.stderr);
-            let state = flow_state(&host, &flow);
+            let state = host.flow_state(&flow);
             let took = state["last_swap_ms"].as_f64().expect("a time");
             assert!(took < 50.0, "the switch took {took} ms");
             assert_eq!(state["rolled_back"], true);
             wait_for_number(&case, 1);
-            let twice = command(&case, &host, &["flow", "rollback", &flow]);
+            let twice = case.command(&host, &["flow", "rollback", &flow]);
             assert!(twice.code == 1 && twice.stderr.contains("rolled back already"), "{}", twice.stderr);
             // Another file makes the host look at everything again: the one that was sent away stays away.
             case.install_as("other", &guests::bytes("log-data"));
             wait_until("the other module is seen", 20, || host.get("/api/state").1.contains("\"other\""));
-            assert_eq!(flow_state(&host, &flow)["rolled_back"], true);
+            assert_eq!(host.flow_state(&flow)["rolled_back"], true);
             case.install_as("numbered", &guests::numbered(3));
             wait_for_number(&case, 3);
-            assert_eq!(flow_state(&host, &flow)["rolled_back"], false);
+            assert_eq!(host.flow_state(&flow)["rolled_back"], false);
         }));
         done.store(true, Ordering::Relaxed);
         load.join().expect("the load was produced");
@@ -154,13 +142,13 @@ fn tap_shows_records_with_what_became_of_them_and_says_what_it_left_out() {
         load.join().expect("the load was produced");
         steps.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
-    let unknown = command(&case, &host, &["tap", "nobody"]);
+    let unknown = case.command(&host, &["tap", "nobody"]);
     assert!(unknown.code == 1 && unknown.stderr.contains("no flow nobody"), "{}", unknown.stderr);
 }
 
 fn listen(case: &Case, host: &Host, flow: &str) {
     let tapped = |more: &[&str]| -> (Vec<Value>, String) {
-        let ended = command(case, host, &[&["tap", flow, "--json"][..], more].concat());
+        let ended = case.command(host, &[&["tap", flow, "--json"][..], more].concat());
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         (ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect(), ended.stderr)
     };
@@ -182,7 +170,7 @@ fn listen(case: &Case, host: &Host, flow: &str) {
     assert!(records.len() == 5 && records.iter().all(|record| record["dead"][0]["code"] == "reject"));
     let (records, _) = tapped(&["-n", "5", "--grep", "in a hay"]);
     assert!(records.len() == 5 && records.iter().all(|r| r["value"]["text"] == "needle in a haystack"));
-    let text = command(case, host, &["tap", flow, "-n", "1", "--grep", "needle"]);
+    let text = case.command(host, &["tap", flow, "-n", "1", "--grep", "needle"]);
     assert!(text.stdout.contains("→ postgres:hostile_ok"), "{}", text.stdout);
     let letters: Value = serde_json::from_str(&host.get("/api/dead-letters?code=reject&n=3").1).expect("JSON");
     assert_eq!(letters["letters"].as_array().map(Vec::len), Some(3));
@@ -201,38 +189,38 @@ fn causes_are_named_by_the_command_line() {
     host.ready();
     kafka::produce(&quotes(&topic, 0, 10));
     case.wait_until_committed(&flow, &topic, 60);
-    let fine = command(&case, &host, &["ls"]);
+    let fine = case.command(&host, &["ls"]);
     assert!(fine.code == 0 && fine.stdout.contains("running"), "{}", fine.stdout);
     proxy.cut();
     case.install_as("broken", b"no wasm");
     kafka::produce(&quotes(&topic, 10, 30));
     let listed = wait_for("`ls` names the database and the module", 60, || {
-        let listed = command(&case, &host, &["ls"]).stdout;
+        let listed = case.command(&host, &["ls"]).stdout;
         (listed.contains("failing") && listed.contains("broken.wasm")).then_some(listed)
     });
     assert!(listed.contains("sink postgres"), "{listed}");
-    let inspected = command(&case, &host, &["inspect", &flow]);
+    let inspected = case.command(&host, &["inspect", &flow]);
     assert!(
         inspected.stdout.contains("postgres") && inspected.stdout.contains(&format!("{topic}/0")),
         "{}",
         inspected.stdout
     );
     wait_until("lag and age of the last commit are told", 30, || {
-        let partition = &flow_state(&host, &flow)["partitions"][0];
+        let partition = &host.flow_state(&flow)["partitions"][0];
         partition["lag"] == 20 && partition["commit_age_seconds"].as_f64() > Some(0.5)
     });
     assert!(host.metric("wasmill_commit_age_seconds", &[("flow", &flow)]) > 0.0);
     assert_eq!(host.metric("wasmill_ready", &[]), 0.0);
-    let logs = command(&case, &host, &["logs", "-n", "200", "--flow", &flow]);
+    let logs = case.command(&host, &["logs", "-n", "200", "--flow", &flow]);
     assert!(logs.stdout.contains("sink=postgres"), "{}", logs.stdout);
     proxy.restore();
     case.wait_until_committed(&flow, &topic, 60);
     wait_until("the sink works again, and its last error stays to be read", 30, || {
-        let sinks = flow_state(&host, &flow)["sinks"].clone();
+        let sinks = host.flow_state(&flow)["sinks"].clone();
         let sink = sinks.as_array().and_then(|all| all.iter().find(|s| s["name"] == "postgres")).cloned();
         sink.is_some_and(|sink| sink["state"] == "ok" && !sink["last_error"].is_null())
     });
-    let top = command(&case, &host, &["top", "-n", "2", "--every", "50ms", "--json"]);
+    let top = case.command(&host, &["top", "-n", "2", "--every", "50ms", "--json"]);
     assert_eq!(top.stdout.lines().count(), 2, "{}", top.stderr);
     for name in ["transform_seconds", "end_to_end_seconds", "sink_write_seconds", "batch_records"] {
         let count = host.metric(&format!("wasmill_{name}_count"), &[("flow", &flow)]);
@@ -251,9 +239,9 @@ fn changes_are_for_this_user_and_for_those_with_the_token() {
     case.env = vec![("XDG_RUNTIME_DIR".into(), runtime.to_string_lossy().into_owned())];
     let host = case.start();
     host.ready();
-    let changed = command(&case, &host, &["flow", "pause", &flow]);
+    let changed = case.command(&host, &["flow", "pause", &flow]);
     assert_eq!(changed.code, 0, "the user of the host needs no more: {}", changed.stderr);
-    let page = command(&case, &host, &["page"]);
+    let page = case.command(&host, &["page"]);
     assert!(page.stdout.contains("/#token="), "{}", page.stdout);
     let elsewhere = case.path().join("elsewhere");
     std::fs::create_dir(&elsewhere).expect("created");
@@ -261,8 +249,8 @@ fn changes_are_for_this_user_and_for_those_with_the_token() {
     let address = host.address();
     let refused = wasmill(&["flow", "resume", &flow, "--admin", &address], case.path(), &stranger);
     assert!(refused.code == 1 && refused.stderr.contains("token"), "{}", refused.stderr);
-    assert_eq!(flow_state(&host, &flow)["paused"], Value::Null);
-    assert_eq!(flow_state(&host, &flow)["state"], "paused");
+    assert_eq!(host.flow_state(&flow)["paused"], Value::Null);
+    assert_eq!(host.flow_state(&flow)["state"], "paused");
     assert_eq!(host.stop().code, 0);
     assert_eq!(std::fs::read_dir(runtime.join("wasmill")).expect("listed").count(), 0, "the token goes with the host");
 
@@ -345,7 +333,7 @@ fn secrets_and_payloads_are_in_no_log_no_metric_and_no_error() {
             words.push_str(&host.get(page).1);
         }
         for arguments in [&["ls"][..], &["inspect", &flow], &["logs", "-n", "500"]] {
-            let said = command(&case, &host, arguments);
+            let said = case.command(&host, arguments);
             words.push_str(&format!("{}{}", said.stdout, said.stderr));
         }
         let checked = wasmill(&["check", "-c", "wasmill.toml"], case.path(), &case.env);

@@ -57,6 +57,7 @@ mod codec;
 mod error;
 mod frame;
 mod host;
+mod json;
 pub mod log;
 mod manifest;
 mod outputs;

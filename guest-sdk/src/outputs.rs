@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, describe_json};
 use crate::frame::{self, NULL, UNCHANGED};
+use crate::json;
 use crate::manifest::{Table, Target};
 
 pub use document::Document;
@@ -263,7 +264,7 @@ fn length(part: Part, bytes: usize) -> Result<i32> {
 
 /// Appends JSON. An error of a `Serialize` implementation is a reject.
 fn put_json<T: Serialize + ?Sized>(buffer: &mut Vec<u8>, value: &T) -> Result<Part> {
-    serde_json::to_writer(buffer, value).map_err(|error| Error::reject(describe_json(&error)))?;
+    json::put(buffer, value).map_err(|error| Error::reject(describe_json(&error)))?;
     Ok(Part::Data)
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::manifest::TargetSpec;
 use crate::outcome::{Ruling, Transformed};
 use crate::record::Slice;
 use crate::sinks::{Item, Span, StoredVerdict};
@@ -51,9 +52,19 @@ pub fn route(slices: &Slices, outcomes: Vec<Transformed>, sinks: &[&str], stop_o
             let offset = slice.position(verdict.record as usize);
             routed.rule(*span, offset, verdict.ruling, &verdict.module, stop_on_error);
         }
+        // The target before, and where it led.
+        let mut last: Option<(Arc<TargetSpec>, Option<usize>)> = None;
         for output in outcome.outputs {
+            let sink = match &last {
+                Some((target, sink)) if Arc::ptr_eq(target, &output.target) => *sink,
+                _ => {
+                    let sink = sinks.iter().position(|name| *name == output.target.sink);
+                    last = Some((output.target.clone(), sink));
+                    sink
+                }
+            };
             let item = Item { span: *span, offset: slice.position(output.record as usize), output };
-            match sinks.iter().position(|name| *name == item.output.target.sink) {
+            match sink {
                 Some(sink) => routed.sinks[sink].push(item),
                 // The chain was checked when it was built: what is no database is the cluster.
                 None => routed.kafka.push(item),
@@ -120,7 +131,6 @@ pub fn locate(slices: &Slices, span: usize, offset: i64) -> Option<(usize, usize
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::TargetSpec;
     use crate::outcome::{Headers, Operation, Output, Path, Verdict};
     use crate::record::SliceBuilder;
     use proptest::prelude::*;

@@ -60,7 +60,8 @@ impl Reader {
 
     fn output(&mut self) -> Result<Emitted, String> {
         let operation = self.u8()?;
-        let operation = *Operation::ALL.get(operation as usize).ok_or(format!("unknown operation {operation}"))?;
+        let operation =
+            *Operation::ALL.get(operation as usize).ok_or_else(|| format!("unknown operation {operation}"))?;
         let flags = self.u8()?;
         if flags & !follows::ALL != 0 || self.u8()? != 0 {
             return Err("reserved bits are set".into());

@@ -164,6 +164,10 @@ fn arm(store: &mut Store<Guest>, metered: bool, fuel: u64, time: Duration) {
 /// (an outcome that points to the same bytes many times is no honest one), and 8 MiB in any case.
 fn hostcall_bytes(slice: &Slice, limits: &Limits) -> usize {
     let heads = (limits.outputs as usize).saturating_mul(OUTPUT_HEAD_BYTES);
+    // Most calls: the memory is less than what so many records may produce, whatever their sizes.
+    if limits.output_bytes.bytes().saturating_add(heads).saturating_mul(slice.len()) >= limits.memory.bytes() {
+        return limits.memory.bytes().max(HOSTCALL_BYTES);
+    }
     let per_record = |index| limits.output_bytes.bytes().max(2 * slice.size(index)).saturating_add(heads);
     let outputs = (0..slice.len()).fold(0usize, |sum, index| sum.saturating_add(per_record(index)));
     outputs.min(limits.memory.bytes()).max(HOSTCALL_BYTES)

@@ -72,7 +72,7 @@ impl Work<'_> {
             let path = derived.path(output.source, place);
             let target = &targets[output.target as usize];
             if target.sink == "next" {
-                next.push(root, path, &output, &derived.slice);
+                next.push(root, path, output, &derived.slice);
             } else {
                 self.roots[root as usize].outputs += 1;
                 self.done.outputs.push(resolve(output, root, path, target, &derived.slice));
@@ -143,11 +143,11 @@ impl<'a> Next<'a> {
         Next { root, open, origins: Vec::new(), closed: Vec::new() }
     }
 
-    fn push(&mut self, root: u32, path: Path, output: &Emitted, slice: &Slice) {
+    fn push(&mut self, root: u32, path: Path, output: Emitted, slice: &Slice) {
         let index = output.source as usize;
-        let key = field(&output.key, || slice.key(index));
-        let value = field(&output.value, || slice.value(index));
-        let headers = headers(output, slice);
+        let key = field(output.key, || slice.key(index));
+        let value = field(output.value, || slice.value(index));
+        let headers = headers(output.headers, slice, index);
         let timestamp = output.timestamp.unwrap_or_else(|| slice.timestamp(index));
         let encoded = (headers.count, &headers.encoded[..]);
         self.open.push_encoded(slice.offset(index), timestamp, key.as_deref(), value.as_deref(), encoded);
@@ -171,7 +171,7 @@ impl<'a> Next<'a> {
     }
 }
 
-/// Fills in from the input what the module left as it was. Only Kafka has a use for the input's key and headers.
+/// Fills in from the input what the module left as it was. Only Kafka has a use for the input's key, headers and time.
 fn resolve(output: Emitted, record: u32, path: Path, target: &Arc<TargetSpec>, slice: &Slice) -> Output {
     let index = output.source as usize;
     let kafka = target.sink == "kafka";
@@ -180,26 +180,30 @@ fn resolve(output: Emitted, record: u32, path: Path, target: &Arc<TargetSpec>, s
         path,
         target: target.clone(),
         operation: output.operation,
-        key: field(&output.key, || if kafka { slice.key(index) } else { None }),
-        value: field(&output.value, || slice.value(index)),
-        headers: if kafka { headers(&output, slice) } else { Headers { count: 0, encoded: Bytes::new() } },
-        timestamp: output.timestamp.unwrap_or_else(|| slice.timestamp(index)),
+        key: field(output.key, || if kafka { slice.key(index) } else { None }),
+        value: field(output.value, || slice.value(index)),
+        headers: if kafka {
+            headers(output.headers, slice, index)
+        } else {
+            Headers { count: 0, encoded: Bytes::new() }
+        },
+        timestamp: output.timestamp.unwrap_or_else(|| if kafka { slice.timestamp(index) } else { -1 }),
         partition: output.partition,
         suffix: output.suffix,
     }
 }
 
-fn field(field: &Field, unchanged: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+fn field(field: Field, unchanged: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
     match field {
         Field::Unchanged => unchanged(),
         Field::Null => None,
-        Field::Data(bytes) => Some(bytes.clone()),
+        Field::Data(bytes) => Some(bytes),
     }
 }
 
-fn headers(output: &Emitted, slice: &Slice) -> Headers {
-    output.headers.clone().unwrap_or_else(|| {
-        let (count, encoded) = slice.encoded_headers(output.source as usize);
+fn headers(given: Option<Headers>, slice: &Slice, index: usize) -> Headers {
+    given.unwrap_or_else(|| {
+        let (count, encoded) = slice.encoded_headers(index);
         Headers { count, encoded }
     })
 }

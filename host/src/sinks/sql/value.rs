@@ -41,7 +41,7 @@ pub fn put(raw: &str, kind: Kind, out: &mut Vec<u8>) -> Result<bool, Fault> {
 /// The text of a JSON string in its quotes.
 fn put_string(raw: &str, out: &mut Vec<u8>) -> Result<(), Fault> {
     let mut rest = &raw[1..raw.len() - 1];
-    while let Some(at) = rest.find('\\') {
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
         out.extend_from_slice(&rest.as_bytes()[..at]);
         rest = put_escape(&rest[at + 1..], out)?;
     }

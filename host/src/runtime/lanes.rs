@@ -3,9 +3,9 @@
 //! quick again. Verdicts do not depend on it: those come from counted instructions. What counts is the processor's time: on
 //! a machine that is busy with other things, or a process that stood still, every slice would seem slow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -18,6 +18,10 @@ const QUICK: Duration = Duration::from_millis(100);
 /// The priority of slow workers: a third of what others get where all want to run. Less would starve a transform that is
 /// only expensive beside the databases of a small machine.
 const NICE: i32 = 5;
+/// While other flows were at work this lately, slow workers leave them half of the processors.
+const RECENT: Duration = Duration::from_secs(1);
+/// How soon a slow worker that waits for its turn sees that the others are gone.
+const TURN: Duration = Duration::from_millis(50);
 /// So many quick slices in a row, and a flow is served like the others again.
 const REDEEMED: u32 = 32;
 
@@ -30,7 +34,12 @@ pub(super) struct Lanes {
     slow: (Sender<Job>, Receiver<Job>),
     /// Slow flows, to be read without the lock.
     slow_flows: AtomicUsize,
+    /// When a quick worker began a slice last, in milliseconds after the start.
+    quick_at: AtomicU64,
     state: Mutex<State>,
+    /// Slow workers in the order of their calls, by the addresses of their places: the foremost may run.
+    turns: Mutex<VecDeque<usize>>,
+    turned: Condvar,
 }
 
 #[derive(Default)]
@@ -72,6 +81,9 @@ impl Lanes {
             quick: unbounded(),
             slow: unbounded(),
             slow_flows: AtomicUsize::new(0),
+            quick_at: AtomicU64::new(0),
+            turns: Mutex::default(),
+            turned: Condvar::new(),
             state: Mutex::default(),
         }
     }
@@ -124,15 +136,44 @@ impl Lanes {
     fn begin(&self, place: &Place, job: Job) -> Next {
         *place.flow.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.chain.flow.clone());
         let begun = self.now();
-        if place.slow.load(Ordering::Relaxed) {
-            self.look_at(place, begun);
+        match place.slow.load(Ordering::Relaxed) {
+            true => drop(self.look_at(place, begun)),
+            false => self.quick_at.store(begun, Ordering::Relaxed),
         }
         place.begun.store(begun, Ordering::Relaxed);
         Next::Work(job)
     }
 
+    /// Called before every call of a module: a slow worker waits where it would take more of the processors than is left for
+    /// the likes of it. A call is bounded by its deadline, so each has its turn soon.
+    pub(super) fn wait_for_turn(&self, place: &Place) {
+        if !place.slow.load(Ordering::Relaxed) {
+            return;
+        }
+        self.leave_turn(place);
+        let mut turns = self.turns();
+        turns.push_back(address(place));
+        while turns.iter().position(|turn| *turn == address(place)).is_some_and(|ahead| ahead >= self.slow_share()) {
+            turns = self.turned.wait_timeout(turns, TURN).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn leave_turn(&self, place: &Place) {
+        self.turns().retain(|turn| *turn != address(place));
+        self.turned.notify_all();
+    }
+
+    /// How many slow workers may run at once.
+    fn slow_share(&self) -> usize {
+        let since = self.now().saturating_sub(self.quick_at.load(Ordering::Relaxed));
+        if Duration::from_millis(since) < RECENT { (self.workers / 2).max(1) } else { self.workers }
+    }
+
     /// A worker is done with its slice.
     pub(super) fn done(&self, place: &Place) {
+        if place.slow.load(Ordering::Relaxed) {
+            self.leave_turn(place);
+        }
         let begun = place.begun.swap(0, Ordering::Relaxed);
         let Some(flow) = place.flow.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         if self.slow_flows.load(Ordering::Relaxed) == 0 {
@@ -203,5 +244,55 @@ impl Lanes {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turns(&self) -> MutexGuard<'_, VecDeque<usize>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn address(place: &Place) -> usize {
+    std::ptr::from_ref(place).addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slow() -> Arc<Place> {
+        let place = Arc::<Place>::default();
+        place.slow.store(true, Ordering::Relaxed);
+        place
+    }
+
+    #[test]
+    fn slow_workers_take_turns_while_others_are_at_work_and_none_is_left_out() {
+        let lanes = Lanes::new(3);
+        let places = [slow(), slow(), slow()];
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for place in &places {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        lanes.quick_at.store(lanes.now(), Ordering::Relaxed);
+                        lanes.wait_for_turn(place);
+                        most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        running.fetch_sub(1, Ordering::SeqCst);
+                    }
+                    lanes.done(place);
+                });
+            }
+        });
+        assert_eq!((most.into_inner(), lanes.turns().len()), (1, 0));
+    }
+
+    #[test]
+    fn slow_workers_have_all_processors_while_nobody_else_wants_them() {
+        let mut lanes = Lanes::new(2);
+        lanes.start -= 2 * RECENT;
+        let places = [slow(), slow()];
+        places.iter().for_each(|place| lanes.wait_for_turn(place));
+        assert_eq!(lanes.turns().len(), 2);
     }
 }

@@ -126,7 +126,7 @@ impl Shared {
 
     fn work(&self) {
         let place = self.lanes.join();
-        let mut kept = Kept::new(self.runtime.clone());
+        let mut kept = Kept::new(self.runtime.clone(), || self.lanes.wait_for_turn(&place));
         let mut idle = Duration::ZERO;
         while !self.stopping.load(Ordering::Relaxed) {
             match self.lanes.next(&place, STOPS) {
@@ -150,15 +150,17 @@ impl Shared {
 }
 
 /// The instances of one worker.
-pub(super) struct Kept {
+pub(super) struct Kept<F> {
     runtime: Arc<Runtime>,
     /// By chain and step. The weak reference keeps the address from being used again for another chain.
     instances: HashMap<(usize, usize), (Weak<Chain>, Instance)>,
+    /// What goes before every call.
+    wait: F,
 }
 
-impl Kept {
-    pub(super) fn new(runtime: Arc<Runtime>) -> Self {
-        Kept { runtime, instances: HashMap::new() }
+impl<F: Fn()> Kept<F> {
+    pub(super) fn new(runtime: Arc<Runtime>, wait: F) -> Self {
+        Kept { runtime, instances: HashMap::new(), wait }
     }
 
     fn sweep(&mut self) {
@@ -166,8 +168,9 @@ impl Kept {
     }
 }
 
-impl Instances for Kept {
+impl<F: Fn()> Instances for Kept<F> {
     fn take(&mut self, chain: &Arc<Chain>, step: usize) -> Result<Instance, String> {
+        (self.wait)();
         if let Some((_, instance)) = self.instances.remove(&(Arc::as_ptr(chain) as usize, step)) {
             return Ok(instance);
         }
@@ -182,6 +185,7 @@ impl Instances for Kept {
     }
 
     fn metered(&mut self, chain: &Arc<Chain>, step: usize) -> Result<Instance, String> {
+        (self.wait)();
         self.runtime.metered_instance(chain, step)
     }
 }

@@ -137,7 +137,7 @@ fn a_frame_that_breaks_the_rules_costs_only_its_record() {
 #[test]
 fn an_instance_that_was_used_up_is_replaced() {
     let chain = chain(&[&module!("hostile")], Limits { memory: ByteSize::mib(8), ..Limits::default() });
-    let mut kept = pool::Kept::new(runtime());
+    let mut kept = pool::Kept::new(runtime(), || {});
     for round in 0..20 {
         let large = slice(&["y".repeat(1 << 20)]);
         let done = super::transform::transform(&mut kept, &chain, &large);

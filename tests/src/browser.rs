@@ -155,7 +155,7 @@ impl Drop for Browser {
             )
             .ok();
             stream.set_read_timeout(Some(Duration::from_secs(5))).ok();
-            stream.read(&mut [0; 256]).ok();
+            std::io::copy(&mut stream, &mut std::io::sink()).ok();
         }
         self.driver.kill().ok();
         self.driver.wait().ok();

@@ -14,6 +14,7 @@ pub mod own;
 pub mod postgres;
 pub mod proxy;
 pub mod samples;
+pub mod secured;
 pub mod services;
 pub mod stub;
 pub mod wait;

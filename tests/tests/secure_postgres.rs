@@ -1,27 +1,22 @@
 //! Postgres with TLS: a server that is who it says it is works, any other is named in words, and no password is said.
 
-use std::time::{Duration, Instant};
-
-use wasmill_tests::host::{Finished, wasmill};
 use wasmill_tests::kafka::{self, Outgoing};
 use wasmill_tests::own::Own;
-use wasmill_tests::{Case, samples, services, wait_until};
+use wasmill_tests::secured::Secured;
+use wasmill_tests::{Case, samples, services};
 
 const USER: &str = "wasmill_with_password";
 const PASSWORD: &str = "right-secret";
 const WRONG: &str = "mistyped-secret";
 
-/// Longest time until a command has said what is wrong.
-const SECONDS: u64 = 20;
-
-struct Secured {
+struct Server {
     case: Case,
     port: String,
     topic: String,
     flow: String,
 }
 
-impl Secured {
+impl Server {
     fn start(own: &Own) -> Self {
         own.take_over();
         let mut case = Case::new("secured");
@@ -31,50 +26,21 @@ impl Secured {
         let topic = case.topic("in", 1);
         let flow = case.flow_of("quotes", &topic);
         case.install("quotes");
-        Secured { port: port.to_owned(), case, topic, flow }
+        Server { port: port.to_owned(), case, topic, flow }
     }
 
     fn url(&self, host: &str, password: &str, query: &str) -> String {
         format!("postgres://{USER}:{password}@{host}:{}/{}{query}", self.port, self.case.database.name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Finished {
-        let file = self.case.path().join("asked.toml");
-        std::fs::write(&file, self.case.config()).expect("the configuration can be written");
-        let file = file.to_string_lossy();
-        let begun = Instant::now();
-        let finished = wasmill(&[&["-c", &file], arguments].concat(), self.case.path(), &self.case.env);
-        assert!(begun.elapsed() < Duration::from_secs(SECONDS), "{arguments:?} took {:?}", begun.elapsed());
-        silent(&finished);
-        finished
+    fn asked(&self) -> Secured<'_> {
+        Secured { case: &self.case, passwords: &[PASSWORD, WRONG] }
     }
 
-    /// `check`, `doctor` and a running host say these words.
     #[track_caller]
     fn is_named(&mut self, url: String, words: &[&str]) {
         self.case.postgres_url = url;
-        for command in ["check", "doctor"] {
-            let asked = self.command(&[command]);
-            assert_eq!(asked.code, 3, "{command}: {}{}", asked.stdout, asked.stderr);
-            for word in words {
-                assert!(asked.stdout.contains(word), "{command} does not say {word:?}: {}", asked.stdout);
-            }
-        }
-        let host = self.case.start();
-        wait_until(&format!("/health/ready says {words:?}"), SECONDS, || {
-            let page = host.get("/health/ready").1;
-            words.iter().all(|word| page.contains(word))
-        });
-        let stopped = host.stop();
-        assert_eq!(stopped.code, 0, "{}", stopped.stderr);
-        silent(&stopped);
-    }
-}
-
-#[track_caller]
-fn silent(finished: &Finished) {
-    for password in [PASSWORD, WRONG] {
-        assert!(!finished.stderr.contains(password) && !finished.stdout.contains(password), "a password was said");
+        self.asked().is_named(words);
     }
 }
 
@@ -82,7 +48,7 @@ fn silent(finished: &Finished) {
 fn a_verified_server_works_and_any_other_is_named() {
     let without_tls = services::postgres_url();
     let own = Own::start(&[("SERVICES", "postgres"), ("PG_TLS", "1")]);
-    let mut secured = Secured::start(&own);
+    let mut secured = Server::start(&own);
     let ca = own.value("TLS_CA");
     let verified = format!("?sslmode=verify-full&sslrootcert={ca}");
     kafka::produce(&[Outgoing::to(&secured.topic).value(samples::quote_json("D'oh!", "Homer", ""))]);
@@ -90,7 +56,7 @@ fn a_verified_server_works_and_any_other_is_named() {
     // Who names an authority is verified without saying so.
     for query in [verified.clone(), format!("?sslrootcert={ca}")] {
         secured.case.postgres_url = secured.url("localhost", PASSWORD, &query);
-        let asked = secured.command(&["check"]);
+        let asked = secured.asked().command(&["check"]);
         assert_eq!(asked.code, 0, "{query}: {}{}", asked.stdout, asked.stderr);
     }
     let host = secured.case.start();
@@ -101,7 +67,7 @@ fn a_verified_server_works_and_any_other_is_named() {
     assert_eq!(secured.case.database.column(ours), ["t"]);
     let stopped = host.stop();
     assert_eq!(stopped.code, 0);
-    silent(&stopped);
+    secured.asked().is_silent(&stopped);
 
     let of_other_name = secured.url("127.0.0.1", PASSWORD, &format!("?sslrootcert={ca}"));
     secured.is_named(of_other_name, &["127.0.0.1", "certificate is for another host"]);
@@ -116,14 +82,14 @@ fn a_verified_server_works_and_any_other_is_named() {
 }
 
 /// `feed postgres` goes by the same rules.
-fn feeds(secured: &mut Secured, verified: &str, unknown_authority: &str) {
+fn feeds(secured: &mut Server, verified: &str, unknown_authority: &str) {
     let topic = secured.case.named("fed");
     let good = secured.url("localhost", PASSWORD, verified);
     let feed = |url| ["feed", "postgres", "SELECT 7 AS id", "--topic", &*topic, "--column", "id", "--url", url];
     secured.case.postgres_url = good.clone();
-    let fed = secured.command(&feed(good.as_str()));
+    let fed = secured.asked().command(&feed(good.as_str()));
     assert_eq!(fed.code, 0, "{}", fed.stderr);
     assert_eq!(kafka::consume(&topic).iter().map(kafka::Incoming::text).collect::<Vec<_>>(), [r#"{"id":7}"#]);
-    let refused = secured.command(&feed(unknown_authority));
+    let refused = secured.asked().command(&feed(unknown_authority));
     assert!(refused.code != 0 && refused.stderr.contains("sslrootcert="), "{}: {}", refused.code, refused.stderr);
 }

@@ -55,6 +55,6 @@ fn quote(number: usize) -> serde_json::Value {
         "quote": quote,
         "character": character,
         "image": format!("https://images.example/{name}.png"),
-        "characterDirection": if number % 2 == 0 { "Right" } else { "Left" },
+        "characterDirection": if number.is_multiple_of(2) { "Right" } else { "Left" },
     })
 }

@@ -105,7 +105,7 @@ impl Redriven {
 
     /// Where the record comes from, as a span: what it was guarded by the first time.
     fn origin(&self, slice: &Slice) -> Span {
-        let topic_id = self.record_id.rsplitn(4, '/').nth(2).unwrap_or_default();
+        let topic_id = self.record_id.rsplit('/').nth(2).unwrap_or_default();
         let (topic, partition) = (slice.topic.clone(), slice.partition);
         let offset = slice.offset(0);
         Span { topic, topic_id: topic_id.into(), partition, start: offset, end: offset + 1, digest: "".into() }

@@ -11,7 +11,7 @@ const README: &str = include_str!("../../README.md");
 /// What an editor would say of a file: nothing, or what is wrong.
 fn said(source: &str) -> Result<(), String> {
     let value: toml::Value = toml::from_str(source).unwrap_or_else(|error| panic!("{error}\n{source}"));
-    let value: Value = serde_json::to_value(value).unwrap();
+    let value: Value = serde_json::to_value(value).expect("it is plain data");
     let schema = schema::schema();
     wrong(&schema, &schema, &value).map_or(Ok(()), Err)
 }

@@ -107,10 +107,8 @@ mod tests {
         // Partition 1 has its first record after the swap only after the rollback.
         let changes = vec![change(1, 3, "x", 1), change(0, 0, "x", 1), change(0, 10, "y", 5), change(0, 20, "x", 9)];
         let builds = grouped(changes);
-        let told: Vec<(&str, i64, Vec<(i32, i64)>)> = builds
-            .iter()
-            .map(|b| (&*b.digest, b.since, b.from.iter().map(|p| (p.partition, p.offset)).collect()))
-            .collect();
+        let from = |build: &Build| build.from.iter().map(|p| (p.partition, p.offset)).collect::<Vec<_>>();
+        let told: Vec<_> = builds.iter().map(|build| (&*build.digest, build.since, from(build))).collect();
         assert_eq!(told, [("x", 9, vec![(0, 20)]), ("y", 5, vec![(0, 10)]), ("x", 1, vec![(0, 0), (1, 3)])]);
         assert_eq!(grouped(Vec::new()), []);
     }

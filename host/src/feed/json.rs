@@ -122,7 +122,7 @@ impl Taker<'_> {
 
     fn values(&mut self, reader: Bounded) -> serde_json::Result<()> {
         for value in Deserializer::from_reader(reader).into_iter::<Box<RawValue>>() {
-            self.take(&*value?).map_err(|()| serde_json::Error::custom("stopped"))?;
+            self.take(&value?).map_err(|()| serde_json::Error::custom("stopped"))?;
         }
         Ok(())
     }

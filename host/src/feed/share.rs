@@ -9,12 +9,12 @@ impl Random {
     /// The numbers of record `number` under `seed`.
     pub fn of(seed: u64, number: u64) -> Self {
         let mut random = Random(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        random.next();
+        random.number();
         random
     }
 
     /// The next one (SplitMix64).
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Random {
 
     /// Below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.number() % bound
     }
 
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
@@ -33,7 +33,7 @@ impl Random {
 
     /// Whether this record belongs to the share.
     pub fn hits(&mut self, share: f64) -> bool {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64 <= share && share > 0.0
+        (self.number() >> 11) as f64 / (1u64 << 53) as f64 <= share && share > 0.0
     }
 }
 

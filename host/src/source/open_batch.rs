@@ -134,7 +134,7 @@ impl OpenBatch {
     /// How many more records fit, as far as the size of those in it tells; at least one.
     pub fn room(&self) -> usize {
         let records = self.bounds.records.records().saturating_sub(self.records);
-        let size = if self.records == 0 { self.usual } else { self.bytes / self.records };
+        let size = self.bytes.checked_div(self.records).unwrap_or(self.usual);
         let by_size = self.bounds.bytes.saturating_sub(self.bytes) / size.max(1);
         records.min(by_size).max(1)
     }

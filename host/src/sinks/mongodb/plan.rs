@@ -125,22 +125,29 @@ pub(super) fn plan(batch: &SinkBatch, tables: &BTreeMap<String, Table>) -> Plan 
 /// Finds the collection of an output; most go where the one before went.
 struct Targets<'t> {
     tables: &'t BTreeMap<String, Table>,
-    last: Option<(*const TargetSpec, Option<Arc<str>>, Arc<Namespace>, Mode)>,
+    last: Option<Found>,
+}
+
+struct Found {
+    target: *const TargetSpec,
+    suffix: Option<Arc<str>>,
+    namespace: Arc<Namespace>,
+    mode: Mode,
 }
 
 impl Targets<'_> {
     fn of(&mut self, output: &Output) -> Result<(Arc<Namespace>, Mode), Flaw> {
         let target = Arc::as_ptr(&output.target);
-        if let Some((last, suffix, namespace, mode)) = &self.last
-            && *last == target
-            && *suffix == output.suffix
+        if let Some(last) = &self.last
+            && last.target == target
+            && last.suffix == output.suffix
         {
-            return Ok((namespace.clone(), *mode));
+            return Ok((last.namespace.clone(), last.mode));
         }
         let destination = output.destination();
         let namespace = Arc::new(Namespace::parse(&destination).ok_or_else(|| no_collection(&destination))?);
         let mode = settings(self.tables, &destination).map_or(Mode::Insert, |table| table.mode);
-        self.last = Some((target, output.suffix.clone(), namespace.clone(), mode));
+        self.last = Some(Found { target, suffix: output.suffix.clone(), namespace: namespace.clone(), mode });
         Ok((namespace, mode))
     }
 }

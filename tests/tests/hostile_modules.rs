@@ -105,7 +105,8 @@ fn modules_that_loop_grow_flood_and_lie_do_not_slow_a_neighbour_down() {
     let flow = case.flow_of("log-data", &honest);
     case.install("log-data");
     let attacks = case.named("attacks");
-    case.flow(&attacks, &format!("modules = [\"hostile\"]\ntopics = [\"{hostile}\"]"));
+    // Small batches: the first one ends before everything that loops in it has taken minutes.
+    case.flow(&attacks, &format!("modules = [\"hostile\"]\ntopics = [\"{hostile}\"]\nbatch = {{ records = 64 }}"));
     case.flow(&case.named("lies"), &format!("modules = [\"badframe\"]\ntopics = [\"{frames}\"]"));
     case.database.execute(
         "CREATE TABLE log_data (ts timestamptz, level text, service text, user_id text, message text, attributes jsonb, \
@@ -132,8 +133,8 @@ fn modules_that_loop_grow_flood_and_lie_do_not_slow_a_neighbour_down() {
     assert!(kafka::lag(&group, &hostile) > 0, "the hostile flow was done before its neighbour was measured");
     eprintln!("latency in ms, median and p99: alone {alone:?}, beside hostile modules {beside:?}");
     // Below these it is the other programs of the machine that decide; a worker that is not let go costs a second and more.
-    assert!(beside.0 <= 2.0 * alone.0.max(20.0), "median alone {} ms, beside hostile modules {} ms", alone.0, beside.0);
-    assert!(beside.1 <= 2.0 * alone.1.max(400.0), "p99 alone {} ms, beside hostile modules {} ms", alone.1, beside.1);
+    assert!(beside.0 <= 2.0 * alone.0.max(10.0), "median alone {} ms, beside hostile modules {} ms", alone.0, beside.0);
+    assert!(beside.1 <= 2.0 * alone.1.max(200.0), "p99 alone {} ms, beside hostile modules {} ms", alone.1, beside.1);
     assert_eq!(host.get("/health/live").0, 200);
     host.kill();
 }

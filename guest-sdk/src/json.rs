@@ -187,15 +187,40 @@ fn put_text(buffer: &mut Vec<u8>, text: &str) {
 
 /// The first byte that cannot stand in a JSON string as it is.
 fn first_escaped(text: &[u8]) -> Option<usize> {
-    let (words, rest) = text.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let found = escaped_of(u64::from_le_bytes(*word));
-        if found != 0 {
-            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+    let (pairs, rest) = text.as_chunks::<16>();
+    for (index, pair) in pairs.iter().enumerate() {
+        let (low, high) = (escaped_of(word(pair, 0)), escaped_of(word(pair, 8)));
+        if low | high != 0 {
+            return Some(index * 16 + if low != 0 { place(low) } else { 8 + place(high) });
         }
     }
-    let at = rest.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'))?;
-    Some(words.len() * 8 + at)
+    first_of_few(rest).map(|at| pairs.len() * 16 + at)
+}
+
+/// The same for less than 16 bytes: two words, which may overlap, instead of a loop.
+fn first_of_few(text: &[u8]) -> Option<usize> {
+    let half = |at: usize| u64::from(u32::from_le_bytes([text[at], text[at + 1], text[at + 2], text[at + 3]]));
+    let (words, behind) = match text.len() {
+        length @ 8.. => ([word(text, 0), word(text, length - 8)], length - 8),
+        // Spaces fill the words up.
+        length @ 4.. => ([half(0), half(length - 4)].map(|half| half | 0x2020_2020 << 32), length - 4),
+        _ => return text.iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\')),
+    };
+    let [low, high] = words.map(escaped_of);
+    if low | high == 0 {
+        return None;
+    }
+    Some(if low != 0 { place(low) } else { behind + place(high) })
+}
+
+fn word(text: &[u8], at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&text[at..at + 8]);
+    u64::from_le_bytes(bytes)
+}
+
+fn place(found: u64) -> usize {
+    found.trailing_zeros() as usize / 8
 }
 
 /// The highest bit of each byte that has to be escaped; what lies above the lowest of them means nothing. After Alan Mycroft,

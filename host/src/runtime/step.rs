@@ -177,6 +177,7 @@ impl Run<'_> {
 
     /// Takes over a checked reply for the records `from..to`, record by record.
     fn absorb(&mut self, reply: Reply, from: usize, to: usize) {
+        self.made.outputs.reserve(reply.outputs.len());
         let mut outputs = reply.outputs.into_iter().peekable();
         let mut failures = reply.failures.into_iter().peekable();
         for index in from..to {

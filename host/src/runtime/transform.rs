@@ -62,6 +62,9 @@ impl Work<'_> {
         }
         let targets = &self.chain.steps[step].targets;
         let (mut source, mut place) = (None, 0);
+        if step + 1 == self.chain.steps.len() {
+            self.done.outputs.reserve(stepped.outputs.len());
+        }
         for output in stepped.outputs {
             place = if source == Some(output.source) { place + 1 } else { 0 };
             source = Some(output.source);

@@ -1,6 +1,6 @@
 //! What the client reports: deliveries, errors, lines of its log. A thread of its own takes them, and sleeps while there are
-//! none. The wrapper's own thread wakes ten times a second and spins through the last millisecond of each round, which
-//! is one per cent of a processor for every flow that has nothing to do; and it hands deliveries over one by one.
+//! none. The wrapper's own thread wakes ten times a second and spins through the last millisecond of each round, for every
+//! flow that has nothing to do; and it hands deliveries over one by one.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,6 +12,8 @@ use crate::redrive::Redriven;
 pub const FRAME_VERSION: u32 = 1;
 /// Bytes before a record's key: offset, timestamp, three lengths and the header count.
 const RECORD_HEAD: usize = 32;
+/// Records that a slice has room for before its lists grow.
+const ROOM: usize = 256;
 /// Length that stands for NULL.
 const NULL: i32 = -1;
 
@@ -166,8 +168,9 @@ impl SliceBuilder {
         frame.extend_from_slice(&partition.to_le_bytes());
         put_u32(&mut frame, topic.len() as u32);
         frame.extend_from_slice(topic.as_bytes());
-        let starts = vec![frame.len() as u32];
-        SliceBuilder { topic, partition, frame, starts, offsets: Vec::new() }
+        let mut starts = Vec::with_capacity(ROOM + 1);
+        starts.push(frame.len() as u32);
+        SliceBuilder { topic, partition, frame, starts, offsets: Vec::with_capacity(ROOM) }
     }
 
     /// Appends a record. `headers` are given as (name, value) pairs.

@@ -26,6 +26,7 @@ const FILES: &[(&str, &str)] = embed![
     "guest-sdk/src/error.rs",
     "guest-sdk/src/frame.rs",
     "guest-sdk/src/host.rs",
+    "guest-sdk/src/json.rs",
     "guest-sdk/src/lib.rs",
     "guest-sdk/src/log.rs",
     "guest-sdk/src/manifest.rs",

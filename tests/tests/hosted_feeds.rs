@@ -70,6 +70,11 @@ fn of_two_hosts_one_polls_and_the_other_takes_over() {
     let feeding = |host: &wasmill_tests::Host| host.stderr().contains("feeding");
     let before = polls();
     wait_until("polling goes on", 60, || polls() > before + 3);
+    // What a host has not been told to have arrived goes with it; the first answers wait for the producer to be ready.
+    wait_until("what was polled arrives", 60, || {
+        let asked = polls();
+        kafka::consume(&topic).len() + 3 >= asked
+    });
     one.kill();
     wait_until("the second host takes over", 60, || feeding(&two));
     let before = polls();

@@ -1,6 +1,6 @@
 //! Writing JSON, byte for byte as serde_json writes it. It looks at each byte of a string on its own, which takes a fifth
-//! of the time of a small module; here eight are looked at together. What is no struct, list, text or number is left to
-//! serde_json, and so is every error.
+//! of the time of a small module; here eight are looked at together. What is no struct, list or text is left to serde_json,
+//! and so is every error.
 
 use std::fmt::{self, Display};
 

@@ -4,12 +4,10 @@
 
 mod attempt;
 mod destinations;
-mod events;
 mod message;
 mod producer;
 mod queue;
 pub mod redrive;
-mod reports;
 mod topics;
 mod transaction;
 

@@ -4,14 +4,16 @@
 
 mod attempt;
 mod destinations;
+mod events;
 mod message;
 mod producer;
 mod queue;
 pub mod redrive;
+mod reports;
 mod topics;
 mod transaction;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -108,6 +110,8 @@ pub struct KafkaSink {
     max_bytes: usize,
     state: Mutex<Inner>,
     existing: Mutex<HashSet<String>>,
+    /// Names that the brokers do not take for a topic, though they look like one.
+    refused: Mutex<HashSet<String>>,
     /// The largest record that a topic takes, where the brokers tell.
     limits: Mutex<HashMap<String, usize>>,
     /// The brokers do not tell limits.
@@ -166,6 +170,7 @@ impl KafkaSink {
             max_bytes,
             state,
             existing: Mutex::default(),
+            refused: Mutex::default(),
             limits: Mutex::default(),
             silent: AtomicBool::new(false),
         })
@@ -182,8 +187,10 @@ impl KafkaSink {
 
     /// Outputs that no broker would take: too large, or to a topic whose name is none.
     pub fn precheck(&self, batch: &SinkBatch, destinations: &Destinations) -> Vec<Refusal> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_name = |topic: &str| topics::is_name(topic) && !refused.contains(topic);
         let limits: Vec<Option<usize>> =
-            destinations.names().iter().map(|topic| topics::is_name(topic).then(|| self.limit(topic))).collect();
+            destinations.names().iter().map(|topic| is_name(topic).then(|| self.limit(topic))).collect();
         let refusal = |(index, item): (usize, &Item)| {
             let topic = destinations.topic(index);
             let (code, message) = flaw(batch, item, &destinations.names()[topic], limits[topic])?;
@@ -193,17 +200,21 @@ impl KafkaSink {
     }
 
     /// Creates the topics that are missing, with their partition counts, where that is allowed.
-    pub fn ensure_topics(&self, wanted: &[(String, i32)]) -> Result<(), PublishError> {
+    pub fn ensure_topics(&self, wanted: &BTreeMap<String, i32>) -> Result<(), PublishError> {
         let mut existing = self.existing.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing: Vec<&(String, i32)> = wanted.iter().filter(|(topic, _)| !existing.contains(topic)).collect();
+        let missing: BTreeMap<&str, i32> = wanted
+            .iter()
+            .map(|(topic, count)| (topic.as_str(), *count))
+            .filter(|(topic, _)| !existing.contains(*topic))
+            .collect();
         if !missing.is_empty() {
             let mut inner = self.lock();
             let producer = self.renew(&mut inner)?;
-            topics::ensure(producer, &self.settings, &missing, &mut existing)?;
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            topics::ensure(producer, &self.settings, missing, &mut existing, &mut refused)?;
         }
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let new: Vec<&str> =
-            wanted.iter().map(|(topic, _)| topic.as_str()).filter(|topic| !limits.contains_key(*topic)).collect();
+        let new: Vec<&str> = wanted.keys().map(String::as_str).filter(|topic| !limits.contains_key(*topic)).collect();
         if !new.is_empty() && !self.silent.load(Ordering::Relaxed) {
             match topics::limits(&self.settings, &new) {
                 Some(found) => limits.extend(found),
@@ -211,6 +222,15 @@ impl KafkaSink {
             }
         }
         Ok(())
+    }
+
+    /// Takes back what is not delivered of a batch that is given up: whoever owns its partitions now publishes it, and what
+    /// follows; later it would arrive behind that.
+    pub fn give_up(&self) {
+        let mut inner = self.lock();
+        if let (Some(_), Some(producer)) = (inner.attempt.take(), &inner.producer) {
+            producer.purge();
+        }
     }
 
     /// Publishes a batch and returns when every record is acknowledged, in a transaction when that is committed.
@@ -339,7 +359,10 @@ impl KafkaSink {
 /// What keeps an output from its topic; `limit` is the topic's, `None` where there can be no such topic.
 fn flaw(batch: &SinkBatch, item: &Item, topic: &str, limit: Option<usize>) -> Option<(Code, String)> {
     let Some(limit) = limit else {
-        let words = format!("`{}` is not a topic name", topic.escape_debug());
+        let words = format!(
+            "`{}` is not a topic name, or too much like another topic's: `.` and `_` count as the same",
+            topic.escape_debug()
+        );
         return Some((Code::UNKNOWN_TARGET, words));
     };
     let output = &item.output;

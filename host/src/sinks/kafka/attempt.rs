@@ -159,6 +159,9 @@ fn failure(message: &Message<'_>, code: RDKafkaErrorCode) -> PublishError {
             PublishError::Operator(format!("{words}; grant Write on the topic"))
         }
         E::PurgeQueue | E::PurgeInflight => PublishError::Wait(format!("{words}{}", trouble::words_of_purge())),
+        E::InvalidTimestamp => PublishError::Operator(format!(
+            "{words}; raise its message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+        )),
         code if is_data(code) && message.item().is_none() => PublishError::Operator(format!(
             "{words}; it must take dead letters: raise its max.message.bytes, do not compact it"
         )),

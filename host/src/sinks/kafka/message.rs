@@ -106,7 +106,8 @@ fn dead<'a>(topic: &'a str, letter: &'a DeadLetter, max_bytes: usize) -> Message
         topic,
         key: record.key,
         value: record.value,
-        timestamp: (letter.timestamp >= 0).then_some(letter.timestamp),
+        // The record's own may be older than the topic's retention, or further ahead than brokers allow; a header has it.
+        timestamp: None,
         partition: None,
         what: What::Letter(letter, record.headers),
     }

@@ -1,20 +1,16 @@
-//! The client: its settings, and the deliveries that it reports.
+//! The client: its settings, and what is handed to it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
-use tracing::debug;
+use rdkafka::producer::{BaseProducer, Producer as _, PurgeConfig};
 
 use super::message::Message;
 use super::queue::{self, Headers, Parts, Queue};
+use super::reports::{Context, Deliveries, Reports, Round};
 use crate::sinks::SourceIds;
-use crate::source::trouble::{self, Telling};
 
 /// How often a wait looks at the client's own queue.
 const LOOK: Duration = Duration::from_micros(200);
@@ -23,7 +19,9 @@ const FLUSH: Duration = Duration::from_millis(20);
 
 /// A client and what it has reported since the last [`Producer::begin`].
 pub(super) struct Producer {
-    client: ThreadedProducer<Context>,
+    /// Ends before its client does.
+    _reports: Reports,
+    client: BaseProducer<Context>,
     deliveries: Arc<Deliveries>,
     pub(super) transactional: bool,
     /// Longest life of a transaction.
@@ -34,92 +32,21 @@ pub(super) struct Producer {
     pub(super) alone: bool,
 }
 
-/// Receives what the client reports.
-pub(super) struct Context(Arc<Deliveries>);
-
-/// Results by number of the message; messages of an older round are not counted.
-#[derive(Debug, Default)]
-pub(super) struct Deliveries {
-    round: Mutex<Round>,
-}
-
-#[derive(Debug, Default)]
-struct Round {
-    number: usize,
-    results: Vec<Option<Result<(), RDKafkaErrorCode>>>,
-    outstanding: usize,
-    failed: bool,
-}
-
 /// librdkafka's default of `batch.size`.
 const BATCH_BYTES: usize = 1_000_000;
 /// librdkafka's default of `transaction.timeout.ms`.
 const TRANSACTION_MILLIS: u64 = 60_000;
-/// Bits of the number that a message carries for its place in the round; the others are the round.
-const PLACE_BITS: u32 = 32;
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        Telling.log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        debug!("kafka producer: {error}: {reason}");
-        trouble::note(&error, reason);
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
-        let mut round = self.0.lock();
-        if number >> PLACE_BITS != round.number {
-            return;
-        }
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
-        };
-        let place = number & ((1 << PLACE_BITS) - 1);
-        if let Some(slot) = round.results.get_mut(place).filter(|slot| slot.is_none()) {
-            *slot = Some(result);
-            round.outstanding -= 1;
-            round.failed |= result.is_err();
-        }
-    }
-}
-
-impl Round {
-    /// Makes places for so many messages and returns the number of the first.
-    fn reserve(&mut self, messages: usize) -> usize {
-        let first = self.results.len();
-        self.results.resize(first + messages, None);
-        self.outstanding += messages;
-        self.number << PLACE_BITS | first
-    }
-
-    /// Takes the last places back: nothing was sent under them.
-    fn give_back(&mut self, messages: usize) {
-        self.results.truncate(self.results.len() - messages);
-        self.outstanding -= messages;
-    }
-}
-
-impl Deliveries {
-    fn lock(&self) -> MutexGuard<'_, Round> {
-        self.round.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Producer {
     pub(super) fn create(config: &ClientConfig) -> Result<Self, String> {
         let deliveries = Arc::<Deliveries>::default();
-        let client = config
+        let client: BaseProducer<Context> = config
             .create_with_context(Context(deliveries.clone()))
             .map_err(|cause| format!("could not create the Kafka producer: {cause}"))?;
+        let reports = Reports::take(client.client(), deliveries.clone())
+            .map_err(|cause| format!("could not start a thread for the Kafka producer: {cause}"))?;
         let number = |name| config.get(name).and_then(|value| value.parse().ok());
         Ok(Producer {
+            _reports: reports,
             client,
             deliveries,
             transactional: config.get("transactional.id").is_some(),
@@ -129,14 +56,13 @@ impl Producer {
         })
     }
 
-    pub(super) fn client(&self) -> &ThreadedProducer<Context> {
+    pub(super) fn client(&self) -> &BaseProducer<Context> {
         &self.client
     }
 
     /// Begins a round: later reports of earlier messages are not counted.
     pub(super) fn begin(&self) {
-        let mut round = self.deliveries.lock();
-        *round = Round { number: (round.number + 1) & 0x7fff_ffff, ..Round::default() };
+        self.deliveries.lock().begin();
     }
 
     /// The place that the next message gets in the round.

@@ -1,5 +1,5 @@
 //! Handing messages to the client: the calls that its Rust wrapper makes only with several allocations and a search for
-//! the topic per message, or not at all. Every `unsafe` of producing is here.
+//! the topic per message, or not at all. Every `unsafe` of producing is here and in `events`.
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};

@@ -1,6 +1,6 @@
 //! Which topics exist, and creating those that do not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
@@ -28,31 +28,33 @@ pub(super) fn is_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() <= NAME_BYTES && name.bytes().all(allowed)
 }
 
-/// Makes sure that topics exist; those that do are remembered in `existing`.
+/// Makes sure that topics exist that seem to be missing; those that do are remembered in `existing`, and in `refused`
+/// those whose names the brokers do not take.
 pub(super) fn ensure(
     producer: &Producer,
     settings: &Settings,
-    wanted: &[&(String, i32)],
+    mut missing: BTreeMap<&str, i32>,
     existing: &mut HashSet<String>,
+    refused: &mut HashSet<String>,
 ) -> Result<(), PublishError> {
     // All topics are asked for: a question for a missing one would create it on some clusters, with their defaults.
     existing.extend(names(producer)?);
-    let missing: Vec<&(String, i32)> = wanted.iter().copied().filter(|(topic, _)| !existing.contains(topic)).collect();
+    missing.retain(|topic, _| !existing.contains(*topic));
     if missing.is_empty() {
         return Ok(());
     }
     if !settings.create_topics {
-        let names: Vec<&str> = missing.iter().map(|(topic, _)| topic.as_str()).collect();
+        let names: Vec<&str> = missing.into_keys().collect();
         return Err(PublishError::Operator(format!(
             "topic {} does not exist and [kafka] create_topics is false: create it",
             names.join(", ")
         )));
     }
-    create(settings, &missing)?;
+    create(settings, &missing, refused)?;
     let begun = Instant::now();
     while begun.elapsed() < SHOWS_UP {
         existing.extend(names(producer)?);
-        if missing.iter().all(|(topic, _)| existing.contains(topic)) {
+        if missing.keys().all(|topic| existing.contains(*topic)) {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -68,7 +70,12 @@ fn names(producer: &Producer) -> Result<Vec<String>, PublishError> {
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
-fn create(settings: &Settings, missing: &[&(String, i32)]) -> Result<(), PublishError> {
+/// A map, since no name may be asked for twice: brokers refuse it, and librdkafka 2.12 then hands out a result that is null.
+fn create(
+    settings: &Settings,
+    missing: &BTreeMap<&str, i32>,
+    refused: &mut HashSet<String>,
+) -> Result<(), PublishError> {
     let failed = |cause: String| PublishError::Wait(format!("could not create topics: {cause}{}", trouble::words()));
     let config = settings.admin();
     let admin: AdminClient<Telling> = config.create_with_context(Telling).map_err(|cause| failed(cause.to_string()))?;
@@ -92,6 +99,14 @@ fn create(settings: &Settings, missing: &[&(String, i32)]) -> Result<(), Publish
                 return Err(PublishError::Operator(format!(
                     "could not create topic {topic}: {code}; create it, or grant Create"
                 )));
+            }
+            Err((topic, code @ RDKafkaErrorCode::InvalidTopic)) => {
+                let words = format!(
+                    "could not create topic {topic}: {code}; there may be one whose name differs only in `.` and `_`: \
+                     create it or another one, and name that"
+                );
+                refused.insert(topic);
+                return Err(PublishError::Operator(words));
             }
             Err((topic, code)) => return Err(failed(format!("{topic}: {code}"))),
         }

@@ -35,7 +35,7 @@ fn outputs(cluster: &Cluster, count: usize) -> SinkBatch {
 fn set_up(test: &str) -> Option<Cluster> {
     let cluster = Cluster::new(test)?;
     let topics = ["source", "out", "dlq"].map(|name| (cluster.topic(name), 1));
-    cluster.sink().ensure_topics(&topics).expect("created");
+    cluster.sink().ensure_topics(&topics.into()).expect("created");
     Some(cluster)
 }
 

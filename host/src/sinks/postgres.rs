@@ -27,6 +27,7 @@ use super::dead_letter::DeadLetter;
 use super::limiter::Limiter;
 use super::sql::names::TableName;
 use super::sql::plan::Destinations;
+use super::sql::second_look::SecondLook;
 use super::sql::table::{Declared, Table};
 use super::{Examined, InForce, Lane, Sink, SinkBatch, SinkError, Span, Written};
 use crate::config::Table as Settings;
@@ -41,6 +42,7 @@ pub struct Postgres {
     limiter: Limiter,
     /// Tables by name, once per declaration.
     tables: Mutex<HashMap<String, Vec<Known>>>,
+    second_look: SecondLook,
     /// Whether the tables of the progress were seen.
     progress_exists: AtomicBool,
     /// Whether the history of modules can be kept.
@@ -70,6 +72,7 @@ pub fn open(name: &str, config: &crate::config::Sink) -> Result<Arc<dyn Sink>, S
         settings: config.tables.clone(),
         limiter: Limiter::new(config.max_rows_per_second),
         tables: Mutex::default(),
+        second_look: SecondLook::default(),
         progress_exists: AtomicBool::new(false),
         keeps_history: AtomicBool::new(false),
     }))
@@ -206,7 +209,6 @@ impl Postgres {
 
     fn forget_tables(&self) {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.forget_progress();
     }
 
     fn forget_progress(&self) {

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod protocol;
 pub mod row;
 pub mod runs;
+pub mod second_look;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -25,6 +25,7 @@ use self::errors::Failure;
 use self::progress::Owner;
 use super::dead_letter::DeadLetter;
 use super::limiter::Limiter;
+use super::sql::second_look::SecondLook;
 use super::sql::table::Table;
 use super::{Examined, InForce, Lack, Lane, Sink, SinkBatch, SinkError, Span, Written};
 use crate::config::Table as Settings;
@@ -45,6 +46,7 @@ pub struct Sqlite {
     /// The one writer; gone after an error or where its user was dropped half-way.
     connection: tokio::sync::Mutex<Option<SqliteConnection>>,
     tables: Mutex<HashMap<String, Vec<Known>>>,
+    second_look: SecondLook,
 }
 
 /// A table as it was when it was last looked at.
@@ -75,6 +77,7 @@ pub fn open(name: &str, config: &crate::config::Sink, base: &std::path::Path) ->
         limiter: Limiter::new(config.max_rows_per_second),
         connection: tokio::sync::Mutex::default(),
         tables: Mutex::default(),
+        second_look: SecondLook::default(),
     }))
 }
 
@@ -227,6 +230,10 @@ impl Sqlite {
 
     fn forget(&self, name: &str) {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    fn forget_tables(&self) {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn doing(&self, what: &str) -> String {

@@ -96,7 +96,9 @@ async fn read(
     }
     primary.sort();
     let primary: Vec<String> = primary.into_iter().map(|(_, name)| name).collect();
-    Ok(Some(Table::new(name.clone(), name.sql(), columns, &primary, declared)))
+    let place = TableName { schema: Some(schema), table: name.table.clone() };
+    let table = Table::new(name.clone(), name.sql(), columns, &primary, declared);
+    Ok(Some(table.map(|table| table.at(place))))
 }
 
 /// The statement that creates the schema of a table where it is missing: that needs a right that writing does not, even

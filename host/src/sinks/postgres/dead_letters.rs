@@ -1,6 +1,8 @@
 //! Dead letters as rows of a table. Headers become a jsonb array of `[name, value]`, in order, where the value is base64
 //! or null; key and value stay bytes.
 
+use std::ops::RangeInclusive;
+
 use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgRow};
 
@@ -22,6 +24,9 @@ const COLUMNS: &str = "id text PRIMARY KEY, flow text NOT NULL, topic text NOT N
 \"offset\" bigint NOT NULL, \"timestamp\" timestamptz, stage text NOT NULL, code text NOT NULL, message text NOT NULL, \
 module text NOT NULL, sink text NOT NULL, target text NOT NULL, key bytea, value bytea, headers jsonb NOT NULL, \
 at timestamptz NOT NULL DEFAULT now(), redriven int NOT NULL DEFAULT 0";
+
+/// Timestamps that become one of the table's; others, in nanoseconds for example, are beyond what it can hold.
+const TIMES: RangeInclusive<i64> = 0..=253_402_300_799_999;
 
 /// Letters that are read in one go.
 const PAGE: usize = 500;
@@ -122,12 +127,16 @@ fn bind(letters: &[DeadLetter]) -> Result<PgArguments, Failure> {
     }
     push(&mut arguments, letters.iter().map(|l| l.partition).collect::<Vec<i32>>())?;
     push(&mut arguments, letters.iter().map(|l| l.offset).collect::<Vec<i64>>())?;
-    push(&mut arguments, letters.iter().map(|l| (l.timestamp >= 0).then_some(l.timestamp)).collect::<Vec<_>>())?;
+    push(&mut arguments, letters.iter().map(|l| time(l.timestamp)).collect::<Vec<_>>())?;
     push(&mut arguments, letters.iter().map(|l| l.key.as_deref()).collect::<Vec<_>>())?;
     push(&mut arguments, letters.iter().map(|l| l.value.as_deref()).collect::<Vec<_>>())?;
     push(&mut arguments, letters.iter().map(|l| headers_json(&l.headers)).collect::<Vec<_>>())?;
     push(&mut arguments, letters.iter().map(|l| i32::try_from(l.redriven).unwrap_or(i32::MAX)).collect::<Vec<_>>())?;
     Ok(arguments)
+}
+
+fn time(timestamp: i64) -> Option<i64> {
+    Some(timestamp).filter(|timestamp| TIMES.contains(timestamp))
 }
 
 /// How many letters fit into one statement, at least one.
@@ -140,4 +149,15 @@ fn chunk(letters: &[DeadLetter]) -> usize {
         bytes <= MOST_BYTES
     });
     fitting.count().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_the_server_would_refuse_is_not_bound() {
+        let times = [-1, 0, 253_402_300_799_999, 253_402_300_800_000, 1_700_000_000_123_000_000, i64::MAX].map(time);
+        assert_eq!(times, [None, Some(0), Some(253_402_300_799_999), None, None, None]);
+    }
 }

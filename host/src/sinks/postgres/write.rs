@@ -69,6 +69,7 @@ impl Write<'_> {
                 Err(Stop::Stale(_)) if !looked_again => {
                     looked_again = true;
                     self.sink.forget_tables();
+                    self.sink.forget_progress();
                 }
                 Err(Stop::Unknown(_, outputs)) if self.batch.progress && unknown.is_none() => unknown = Some(outputs),
                 Err(Stop::Care(_, failure) | Stop::Stale(failure) | Stop::Unknown(failure, _)) => {
@@ -90,11 +91,17 @@ impl Write<'_> {
     }
 
     async fn attempt(&self, session: &mut Session, care: Care) -> Result<Written, Stop> {
-        let tables = self.tables(session).await?;
+        let mut tables = self.tables(session).await?;
         let spans = &self.batch.spans;
         let starts: Vec<i64> = spans.iter().map(|span| span.start).collect();
         // Made before the transaction, so that no lock is held meanwhile; made anew in the rare case of a replay.
-        let mut plan = self.plan(&tables, &starts, care)?;
+        let mut planned = self.plan(&tables, &starts, care);
+        if self.sink.second_look.is_due(&planned) {
+            self.sink.forget_tables();
+            tables = self.tables(session).await?;
+            planned = self.plan(&tables, &starts, care);
+        }
+        let mut plan = planned?;
         let owner = Owner { group: &self.batch.group, sink: &self.sink.name };
         let (mut lanes, mut found) = (Vec::new(), Vec::new());
         if self.batch.progress {
@@ -260,7 +267,7 @@ impl Write<'_> {
 /// A row that was not sent, with the code that the server would have given.
 fn refusal(item: usize, fault: &Fault) -> Refusal {
     let (code, message) = match fault {
-        Fault::Decode(reason) => (Code::DECODE, reason.clone()),
+        Fault::Decode(reason) | Fault::NoColumn(reason) => (Code::DECODE, reason.clone()),
         Fault::Character => (
             Code::sink("pg", "22021"),
             "a text holds U+0000 or half a surrogate pair, which no column can hold".to_owned(),

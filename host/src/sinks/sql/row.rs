@@ -71,6 +71,12 @@ impl Row {
         }
     }
 
+    /// Takes columns out of the row again.
+    pub fn leave_out(&mut self, columns: &[usize]) {
+        self.present.retain(|column| !columns.contains(column));
+        columns.iter().for_each(|column| self.cells[*column] = Cell::Absent);
+    }
+
     /// The columns of the row.
     pub fn present(&self) -> &[usize] {
         &self.present
@@ -123,6 +129,9 @@ impl Row {
         let from = self.texts.len();
         let own = &table.columns[column];
         let mut some = put(raw, own.kind, &mut self.texts)?;
+        if let Some(wanted) = own.kind.wanted(&self.texts[from..]).filter(|_| some) {
+            return Err(Fault::Decode(format!("the value of column `{}` is not {wanted}", own.name)));
+        }
         if !some && own.not_null && matches!(own.kind, Kind::Json | Kind::Jsonb) {
             // JSON has a null of its own, and no other can be meant.
             self.texts.extend_from_slice(raw.as_bytes());
@@ -148,7 +157,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn member(&mut self, column: Result<usize, String>, raw: &str) -> Result<(), Fault> {
         let column = column
-            .map_err(|name| Fault::Decode(format!("table {} has no column {}", self.table.name, printable(&name))))?;
+            .map_err(|name| Fault::NoColumn(format!("table {} has no column {}", self.table.name, printable(&name))))?;
         match self.only {
             Some(only) if !only.contains(&column) => {
                 let name = &self.table.columns[column].name;

@@ -222,11 +222,15 @@ impl Runs {
         self.row.read(table, value(output)?)?;
         match &output.key {
             Some(key) => self.key.read_key(table, key)?,
-            // The key's columns find the row; writing them again would change nothing.
-            None => self.key.read(table, value(output)?)?,
-        }
-        if self.row.present().iter().all(|column| table.key.contains(column)) && output.key.is_none() {
-            return Err(Fault::Decode("the row has no column to update besides the key".into()));
+            // The key's columns find the row; writing them again would change nothing, and a server refuses that for
+            // an identity column.
+            None => {
+                self.key.read(table, value(output)?)?;
+                self.row.leave_out(&table.key);
+                if self.row.present().is_empty() {
+                    return Err(Fault::Decode("the row has no column to update besides the key".into()));
+                }
+            }
         }
         self.put_update(table, item)
     }

@@ -14,6 +14,8 @@ pub struct Table {
     pub name: TableName,
     /// The name as statements use it.
     pub sql: String,
+    /// The table itself, whatever it is called: the name with the schema that the server has found it in.
+    pub place: TableName,
     pub columns: Vec<Column>,
     /// Indices of the key's columns; empty where there is no key.
     pub key: Vec<usize>,
@@ -73,7 +75,14 @@ impl Table {
         let key = keys.iter().map(index).collect::<Result<_, _>>()?;
         let declared_columns = declared.columns.iter().filter_map(|c| by_name.get(&c.name).copied());
         let always = declared_columns.filter(|i| !columns[*i].has_default).collect();
-        Ok(Table { name, sql, columns, key, always, mode: declared.mode, by_name })
+        let place = name.clone();
+        Ok(Table { name, sql, place, columns, key, always, mode: declared.mode, by_name })
+    }
+
+    /// The table where the server has found it in a schema that its name does not tell.
+    pub fn at(mut self, place: TableName) -> Self {
+        self.place = place;
+        self
     }
 
     pub fn column(&self, name: &str) -> Option<usize> {

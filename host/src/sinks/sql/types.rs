@@ -23,8 +23,37 @@ pub enum Kind {
     Json,
     Jsonb,
     Bytea,
+    /// As `Bytea`, but checked here: SQLite makes NULL of hexadecimal digits that are wrong.
+    Blob,
+    /// As `Plain`, but checked here: SQLite makes a number of any text.
+    Integer,
     /// An array of any of the others.
     Array(Element),
+}
+
+impl Kind {
+    /// What the text of a column had to be where it is not; whatever the server checks is fine.
+    pub fn wanted(self, text: &[u8]) -> Option<&'static str> {
+        match self {
+            Kind::Integer if !is_whole(text) => Some("a whole number of 64 bits"),
+            Kind::Blob if !is_hex(text) => Some("in hexadecimal digits, two per byte, after \\x"),
+            _ => None,
+        }
+    }
+}
+
+/// Whether SQLite makes exactly this number of the text. `1.0` and `1e3` are whole as well.
+fn is_whole(text: &[u8]) -> bool {
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    let Ok(text) = std::str::from_utf8(text.trim_ascii()) else { return false };
+    let whole = |number: f64| number.fract() == 0.0 && number.abs() < BEYOND;
+    text.parse::<i64>().is_ok() || text.parse().is_ok_and(whole)
+}
+
+/// Whether a text that says that it is hexadecimal is; any other stands for its own bytes.
+fn is_hex(text: &[u8]) -> bool {
+    let [b'\\', b'x' | b'X', digits @ ..] = text else { return true };
+    digits.len() % 2 == 0 && digits.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// What an array holds.

@@ -12,6 +12,8 @@ use super::types::{Element, Kind};
 pub enum Fault {
     /// Not a row of this table.
     Decode(String),
+    /// A member that is no column of the table as it was when it was last looked at.
+    NoColumn(String),
     /// U+0000 or half a surrogate pair in a text: no text of the server can hold it. SQLSTATE 22021.
     Character,
     /// `\u0000` in a jsonb value. SQLSTATE 22P05.
@@ -32,7 +34,7 @@ pub fn put(raw: &str, kind: Kind, out: &mut Vec<u8>) -> Result<bool, Fault> {
         (Kind::Jsonb, _) => put_jsonb(raw, out)?,
         (_, Some(b'"')) => put_string(raw, out)?,
         (Kind::Array(element), Some(b'[')) => put_array(raw, element, 1, out)?,
-        (Kind::Bytea, Some(b'[')) => put_bytes(raw, out)?,
+        (Kind::Bytea | Kind::Blob, Some(b'[')) => put_bytes(raw, out)?,
         _ => out.extend_from_slice(raw.as_bytes()),
     }
     Ok(true)

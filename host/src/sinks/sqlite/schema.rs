@@ -92,12 +92,11 @@ fn column(name: String, declared: &str, not_null: bool, has_default: bool) -> Co
         _ => "text",
     };
     let ty = ColumnType::catalogued(ty);
-    let kind = if ty.base == "bytea" {
-        Kind::Bytea
-    } else if ty.base == "json" {
-        Kind::Json
-    } else {
-        Kind::Plain
+    let kind = match ty.base.as_str() {
+        "bytea" => Kind::Blob,
+        "json" => Kind::Json,
+        "bigint" => Kind::Integer,
+        _ => Kind::Plain,
     };
     Column { name, cast: ty.base.clone(), kind, ty, not_null, has_default }
 }

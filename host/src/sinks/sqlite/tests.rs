@@ -191,3 +191,55 @@ async fn a_change_of_modules_is_noted_where_it_comes_into_force() {
     let history = "SELECT from_offset, module_digest FROM wasmill_module_history ORDER BY 1";
     assert_eq!(file.query(history).await, ["0|a", "3|b"]);
 }
+
+#[tokio::test]
+async fn what_sqlite_would_make_a_number_of_is_refused() {
+    let file = File::new();
+    let target = target("pg", "t", None, &["id"], &["id:bigint!", "n:integer", "x:bytea"]);
+    let good = [
+        r#"{"id":0,"n":" 7 ","x":"\\xDEad"}"#,
+        r#"{"id":1,"n":1.0,"x":"text"}"#,
+        r#"{"id":"2","n":"-9223372036854775808","x":[222]}"#,
+        r#"{"id":3,"n":null,"x":"\\x"}"#,
+    ];
+    let sink = file.sink("pg");
+    assert_eq!(sink.write(&rows(&target, 0, &good)).await.expect("written").refused, []);
+    let kept = ["0|7|DEAD", "1|1|74657874", "2|-9223372036854775808|DE", "3|-|"];
+    let query = "SELECT id, n, hex(x) FROM t ORDER BY id";
+    assert_eq!(file.query(query).await, kept);
+    let bad = [r#""n/a""#, "true", r#""""#, "{}", r#""12abc""#, "1.5", "9223372036854775808", r#""0x1f""#];
+    let bad = bad.map(|n| format!("{{\"id\":9,\"n\":{n}}}"));
+    let hex = [r#""\\xabc""#, r#""\\xzz""#].map(|x| format!("{{\"id\":9,\"x\":{x}}}"));
+    let write = |value: &String| output(&target, Operation::Write, None, Some(value));
+    let mut outputs: Vec<_> = bad.iter().chain(&hex).map(write).collect();
+    outputs.push(output(&target, Operation::Delete, Some("\"abc\""), None));
+    outputs.push(output(&target, Operation::Update, Some("\"abc\""), Some("{\"n\":1}")));
+    let count = outputs.len();
+    let written = sink.write(&batch(4, outputs)).await.expect("written");
+    assert_eq!((written.outputs, written.refused.len()), (0, count));
+    assert!(written.refused.iter().all(|refusal| refusal.code.as_str() == "decode"), "{written:?}");
+    assert_eq!(written.refused[0].message, "the value of column `n` is not a whole number of 64 bits");
+    assert_eq!(file.query(query).await, kept);
+}
+
+#[tokio::test]
+async fn a_table_that_was_mended_is_looked_at_again_but_rarely() {
+    let file = File::new();
+    let target = target("pg", "t", None, &[], &["n:integer"]);
+    let sink = file.sink("pg");
+    sink.write(&rows(&target, 0, &["{\"n\":1}"])).await.expect("written");
+    file.query("ALTER TABLE t ADD COLUMN x TEXT").await;
+    let written = sink.write(&rows(&target, 1, &["{\"n\":2,\"x\":\"a\"}", "{\"y\":1}"])).await.expect("written");
+    assert_eq!((written.outputs, written.refused.len()), (1, 1));
+    assert_eq!(file.query("SELECT n, x FROM t ORDER BY n").await, ["1|-", "2|a"]);
+    file.query("ALTER TABLE t ADD COLUMN y TEXT").await;
+    let written = sink.write(&rows(&target, 3, &["{\"y\":1}"])).await.expect("written");
+    assert_eq!((written.outputs, written.refused.len()), (0, 1), "the tables were looked at just now");
+
+    let sink = file.sink("pg");
+    let upsert = || batch(4, vec![output(&target, Operation::Upsert, None, Some("{\"n\":3}"))]);
+    sink.prepare(std::slice::from_ref(&target)).await.expect("there is a table");
+    file.query("DROP TABLE t; CREATE TABLE t (n INTEGER PRIMARY KEY)").await;
+    assert_eq!(sink.write(&upsert()).await.expect("there is a key now").outputs, 1);
+    assert_eq!(file.query("SELECT n FROM t").await, ["3"]);
+}

@@ -21,6 +21,21 @@ pub(super) async fn write(
     connection: &mut SqliteConnection,
     batch: &SinkBatch,
 ) -> Result<Written, SinkError> {
+    let mut looked_again = false;
+    loop {
+        if let Some(written) = attempt(sink, connection, batch, &mut looked_again).await? {
+            return Ok(written);
+        }
+    }
+}
+
+/// `None`, with nothing written, where the tables have to be looked at again: at most once.
+async fn attempt(
+    sink: &Sqlite,
+    connection: &mut SqliteConnection,
+    batch: &SinkBatch,
+    looked_again: &mut bool,
+) -> Result<Option<Written>, SinkError> {
     let destinations = Destinations::of(batch);
     let tables = tables(sink, connection, &destinations).await?;
     let doing = |e: Failure| e.sink_error(&sink.doing("write a batch"));
@@ -37,13 +52,19 @@ pub(super) async fn write(
         check_rewind(&sink.name, batch, &from)?;
     }
     // In a file it costs little to be careful from the start.
-    let plan = plan(batch, &destinations, &tables, &from, Care::AsGiven, |runs, table, index, item| {
+    let planned = plan(batch, &destinations, &tables, &from, Care::AsGiven, |runs, table, index, item| {
         match documents::is_documents(table) {
             true => documents::add(runs, table, index, batch, item),
             false => runs.add(table, index, &item.output),
         }
-    })?;
-    let mut written = rows(sink, connection, &plan).await?;
+    });
+    if !*looked_again && sink.second_look.is_due(&planned) {
+        run(connection, "ROLLBACK").await.map_err(doing)?;
+        sink.forget_tables();
+        *looked_again = true;
+        return Ok(None);
+    }
+    let mut written = rows(sink, connection, &planned?).await?;
     if batch.progress {
         written.journalled = owner.kept(connection, &batch.spans, &from).await.map_err(doing)?;
         let decided = verdicts(&sink.name, batch, &written.refused, &from);
@@ -56,7 +77,7 @@ pub(super) async fn write(
     }
     let end = if batch.strict && !written.refused.is_empty() { "ROLLBACK" } else { "COMMIT" };
     run(connection, end).await.map_err(doing)?;
-    Ok(written)
+    Ok(Some(written))
 }
 
 /// The tables of all destinations. A name that an output made up and that cannot be a table's refuses the output.
@@ -112,7 +133,7 @@ async fn write_step(connection: &mut SqliteConnection, step: &Step, written: &mu
 /// A row or document that was not tried.
 fn refusal(item: usize, fault: &Fault) -> Refusal {
     let message = match fault {
-        Fault::Decode(reason) => reason.clone(),
+        Fault::Decode(reason) | Fault::NoColumn(reason) => reason.clone(),
         Fault::Character | Fault::JsonCharacter => "a text holds U+0000 or half a surrogate pair".to_owned(),
     };
     Refusal { item, code: Code::DECODE, message }

@@ -124,3 +124,54 @@ async fn a_table_that_changes_under_the_sink_is_looked_at_again() {
     sink.write(&rows(&target, 3, &["{\"a\":4}"])).await.expect_err("what is declared does not fit any more");
     db.drop().await;
 }
+
+#[tokio::test]
+async fn a_table_that_was_mended_is_looked_at_again() {
+    let Some(db) = Database::new("mended").await else { return };
+    db.run("CREATE TABLE t (n int)").await;
+    let target = target("pg", "t", None, &[], &[]);
+    let sink = db.sink();
+    sink.write(&rows(&target, 0, &["{\"n\":1}"])).await.expect("written");
+    db.run("ALTER TABLE t ADD COLUMN x text").await;
+    let written = sink.write(&rows(&target, 1, &["{\"n\":2,\"x\":\"a\"}", "{\"y\":1}"])).await.expect("written");
+    assert_eq!((written.outputs, codes(&written)), (1, vec![(1, "decode")]));
+    let sink = db.sink();
+    let upsert = || batch(3, vec![output(&target, Operation::Upsert, None, Some("{\"n\":1,\"x\":\"b\"}"))]);
+    sink.prepare(std::slice::from_ref(&target)).await.expect("there is a table");
+    db.run("ALTER TABLE t ADD PRIMARY KEY (n)").await;
+    assert_eq!(sink.write(&upsert()).await.expect("there is a key now").outputs, 1);
+    assert_eq!(db.query("SELECT * FROM t ORDER BY n").await, ["1|b", "2|a"]);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn generated_columns_refuse_a_row_and_no_update() {
+    let Some(db) = Database::new("generated").await else { return };
+    db.run("CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a text)").await;
+    db.run("INSERT INTO t (a) VALUES ('x')").await;
+    let target = target("pg", "t", None, &[], &[]);
+    let outputs = vec![
+        output(&target, Operation::Write, None, Some("{\"id\":7,\"a\":\"y\"}")),
+        output(&target, Operation::Update, None, Some("{\"id\":1,\"a\":\"z\"}")),
+    ];
+    let written = db.sink().write(&batch(0, outputs)).await.expect("written");
+    assert_eq!(codes(&written), [(0, "pg-428C9")]);
+    assert_eq!(db.query("SELECT a FROM t").await, ["z"]);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn one_table_under_two_names_is_written_in_order() {
+    let Some(db) = Database::new("two_names").await else { return };
+    db.run("CREATE TABLE t (id int PRIMARY KEY, v int)").await;
+    let [one, other] = ["t", "public.t"].map(|name| target("pg", name, None, &[], &[]));
+    let upsert = |target, value| output(target, Operation::Upsert, None, Some(value));
+    let outputs = vec![
+        upsert(&one, "{\"id\":1,\"v\":1}"),
+        upsert(&other, "{\"id\":1,\"v\":2}"),
+        upsert(&one, "{\"id\":1,\"v\":3}"),
+    ];
+    db.sink().write(&batch(0, outputs)).await.expect("written");
+    assert_eq!(db.query("SELECT v FROM t").await, ["3"]);
+    db.drop().await;
+}

@@ -95,6 +95,17 @@ fn the_order_of_operations_is_kept() {
 }
 
 #[test]
+fn an_update_writes_no_key_that_only_finds_the_row() {
+    let table = table(Mode::Insert);
+    let update = |key, value| (Operation::Update, key, Some(value));
+    let runs = runs(&table, false, &[update(None, "{\"id\":1,\"a\":2}"), update(Some("1"), "{\"id\":3,\"a\":4}")]);
+    assert_eq!(runs.iter().map(|run| run.columns.clone()).collect::<Vec<_>>(), [vec![1], vec![0, 1]]);
+    assert_eq!((runs[0].keys[0].get(0), runs[0].values[0].get(0)), (Some("1"), Some("2")));
+    let error = fault(&table, Operation::Update, None, Some("{\"id\":1}"));
+    assert_eq!(error, Fault::Decode("the row has no column to update besides the key".into()));
+}
+
+#[test]
 fn what_is_no_row_is_refused_without_its_content() {
     let table = table(Mode::Insert);
     for (value, reason) in [
@@ -103,7 +114,8 @@ fn what_is_no_row_is_refused_without_its_content() {
         ("{\"b\":1}", "table t has no column \"b\""),
         ("{\"a\":1} x", "the row is not valid JSON: trailing characters at line 1 column 9"),
     ] {
-        assert_eq!(fault(&table, Operation::Write, None, Some(value)), Fault::Decode(reason.into()), "{value}");
+        let expected = if value == "{\"b\":1}" { Fault::NoColumn(reason.into()) } else { Fault::Decode(reason.into()) };
+        assert_eq!(fault(&table, Operation::Write, None, Some(value)), expected, "{value}");
     }
     assert!(matches!(fault(&table, Operation::Write, None, None), Fault::Decode(_)));
     let error = fault(&table, Operation::Upsert, None, Some("{\"a\":1}"));

@@ -24,7 +24,7 @@ mod trial;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -104,7 +104,8 @@ pub struct LoadError {
 struct Code {
     fast: Compiled,
     /// Compiled when a record first needs it.
-    metered: OnceLock<Result<Compiled, String>>,
+    /// Compiled at the first need. A failure is not kept: it may come from what else the machine does.
+    metered: Mutex<Option<Arc<Compiled>>>,
     component: Vec<u8>,
     shared: Arc<Shared>,
 }
@@ -167,7 +168,7 @@ impl Runtime {
             )
         })?;
         let imports = dropped::imports(self.engines.fast(), &compiled);
-        let code = Code { fast, metered: OnceLock::new(), component, shared: Arc::default() };
+        let code = Code { fast, metered: Mutex::default(), component, shared: Arc::default() };
         let manifest = Manifest::default();
         let mut module = Module { name: name.into(), digest: digest.into(), manifest, imports, code };
         module.manifest = self.introduce(&module, limits)?;
@@ -227,8 +228,17 @@ impl Runtime {
     fn metered_instance(&self, chain: &Chain, step: usize) -> Result<Instance, String> {
         let module = &chain.steps[step].module;
         let code = &module.code;
-        let compiled = code.metered.get_or_init(|| self.engines.metered(&module.digest, &code.component)).as_ref();
-        self.start(compiled.map_err(Clone::clone)?, chain, step).map(|(instance, _)| instance)
+        let compiled = {
+            let mut metered = code.metered.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*metered {
+                Some(compiled) => compiled.clone(),
+                None => {
+                    let compiled = Arc::new(self.engines.metered(&module.digest, &code.component)?);
+                    metered.insert(compiled).clone()
+                }
+            }
+        };
+        self.start(&compiled, chain, step).map(|(instance, _)| instance)
     }
 
     fn start(&self, compiled: &Compiled, chain: &Chain, step: usize) -> Result<(Instance, Manifest), String> {

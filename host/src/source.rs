@@ -42,6 +42,8 @@ pub struct Sealed {
     pub slices: Vec<(usize, Slice)>,
     /// The modules it was sealed with; a swap concerns the next batch.
     pub chain: Arc<Chain>,
+    /// Those were not in place any more: it repeats what they made.
+    pub repeats: bool,
     /// Outcomes by index of the slice.
     pub outcomes: Receiver<(usize, Transformed)>,
     /// The member and generation it was read under; only flows with transactions need it.

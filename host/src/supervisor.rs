@@ -86,12 +86,12 @@ struct Supervisor {
     sinks: BTreeMap<String, Arc<dyn Sink>>,
     modules: BTreeMap<String, Arc<Module>>,
     flows: BTreeMap<String, Running>,
-    /// Flows that are being stopped, under the name of the flow.
-    leaving: BTreeMap<String, Running>,
+    /// Flows that are being stopped, under the name of the flow, and since when.
+    leaving: BTreeMap<String, (Running, Instant)>,
     /// Why flows do not run, as it was told.
     refused: BTreeMap<String, String>,
-    /// Flows that have ended by themselves, with the digest of the modules that did it.
-    halted: BTreeMap<String, Arc<str>>,
+    /// Flows that have ended by themselves, with the digest of the modules that did it and the reason.
+    halted: BTreeMap<String, (Arc<str>, String)>,
     /// Flows that lost their place in the group to a member of the same instance, and when.
     displaced: BTreeMap<String, Instant>,
     /// Plans of each flow: what runs, and what ran before.
@@ -271,7 +271,9 @@ impl Supervisor {
         let gone: Vec<String> = self.flows.keys().filter(|name| !self.is_wanted(&plans, name)).cloned().collect();
         gone.iter().for_each(|name| self.leave(name));
         for (name, plan) in plans {
-            if self.halted.get(&name).is_some_and(|digest| *digest == plan.chain.digest) || self.done.contains(&name) {
+            if self.halted.get(&name).is_some_and(|(digest, _)| *digest == plan.chain.digest)
+                || self.done.contains(&name)
+            {
                 continue;
             }
             match self.flows.get(&name).map(|running| running.plan()) {
@@ -321,7 +323,11 @@ impl Supervisor {
                 self.process.health.runs(&name, Some(digest));
                 self.flows.insert(name, running);
             }
-            Err(words) => self.tell_refused(BTreeMap::from([(name, words)])),
+            Err(words) => {
+                let mut refused = self.refused.clone();
+                refused.insert(name, words);
+                self.tell_refused(refused);
+            }
         }
     }
 
@@ -331,7 +337,7 @@ impl Supervisor {
             running.stop();
             self.process.board.flow(name).set_status(Status::Draining);
             self.process.health.runs(name, None);
-            self.leaving.insert(name.to_owned(), running);
+            self.leaving.insert(name.to_owned(), (running, Instant::now()));
         }
     }
 
@@ -355,9 +361,12 @@ impl Supervisor {
         let left: Vec<String> = self
             .leaving
             .iter()
-            .filter(|(_, running)| running.ended().is_some())
+            .filter(|(_, (running, _))| running.ended().is_some())
             .map(|(name, _)| name.clone())
             .collect();
+        // What cannot go on, for a sink that is away or a module that asks for another attempt, is read again.
+        let late = self.leaving.values().filter(|(_, since)| since.elapsed() > DRAIN);
+        late.for_each(|(running, _)| running.abandon());
         left.iter().for_each(|name| self.left(name));
         self.dirty |= self.leaving.len() != before;
         let ended: Vec<(String, End)> =
@@ -372,9 +381,9 @@ impl Supervisor {
                 End::Displaced(reason) => self.join_once_more(name, reason)?,
                 End::Halted(reason) => {
                     error!(flow = %name, "flow stopped: {reason}");
-                    self.process.health.problem(&format!("flow {name}"), reason);
+                    self.process.health.problem(&format!("flow {name}"), reason.clone());
                     self.process.board.flow(&name).set_status(Status::Stopped);
-                    self.halted.insert(name, running.plan().chain.digest.clone());
+                    self.halted.insert(name, (running.plan().chain.digest.clone(), reason));
                 }
                 End::Done | End::Stopped => drop(self.done.insert(name)),
             }
@@ -415,7 +424,11 @@ impl Supervisor {
 
     fn tell_refused(&mut self, refused: BTreeMap<String, String>) {
         for name in self.refused.keys().filter(|name| !refused.contains_key(*name)) {
-            self.process.health.solved(&format!("flow {name}"));
+            match self.halted.get(name) {
+                // The same modules as when it stopped: they stay stopped.
+                Some((_, reason)) => self.process.health.problem(&format!("flow {name}"), reason.clone()),
+                None => self.process.health.solved(&format!("flow {name}")),
+            }
             self.forget_unless_here(name);
         }
         for (name, words) in &refused {
@@ -440,7 +453,7 @@ impl Supervisor {
         let begun = Instant::now();
         let flows: Vec<Running> = std::mem::take(&mut self.flows)
             .into_values()
-            .chain(std::mem::take(&mut self.leaving).into_values())
+            .chain(std::mem::take(&mut self.leaving).into_values().map(|(running, _)| running))
             .collect();
         flows.iter().for_each(Running::stop);
         while flows.iter().any(|flow| flow.ended().is_none()) && begun.elapsed() < LEAVE {

@@ -30,6 +30,30 @@ fn records(topic: &str, each: usize) -> Vec<Outgoing> {
 }
 
 #[test]
+fn a_module_that_asks_for_another_attempt_for_ever_can_be_replaced() {
+    let mut case = Case::new("swap_retry");
+    let topic = case.topic("in", 1);
+    let flow = case.flow_of("retry", &topic);
+    case.install("retry");
+    let values = |values: [&str; 3]| values.map(|value| Outgoing::to(&topic).value(value));
+    kafka::produce(&values(["a", "retry", "b"]));
+    let host = case.start();
+    host.wait_for_words("another attempt of the batch is needed: module retry: not yet");
+    case.install_as("retry", &guests::with_number("retry", 1));
+    case.wait_until_committed(&flow, &topic, 60);
+    // One with other sinks takes the flow's place as well.
+    case.install("retry");
+    wait_until("the module that asks is back", 60, || host.stderr().matches("modules in place").count() == 2);
+    kafka::produce(&values(["c", "retry", "d"]));
+    wait_until("it asks again", 60, || host.get("/health/ready").0 == 503);
+    case.install_as("retry", &guests::numbered(5));
+    case.wait_until_committed(&flow, &topic, 60);
+    assert_eq!(case.database.column("SELECT value FROM retry_ok ORDER BY ctid"), ["a", "retry", "b"]);
+    assert_eq!(case.database.column("SELECT value FROM numbered ORDER BY n"), ["c", "retry", "d"]);
+    wait_until("nothing is wrong any more", 60, || host.get("/health/ready").0 == 200);
+}
+
+#[test]
 fn numbers_never_fall_and_nothing_is_lost_or_doubled() {
     let mut case = Case::new("swap");
     let topic = case.topic("in", PARTITIONS);

@@ -63,6 +63,11 @@ impl Breaker {
         self.add(verdicts);
     }
 
+    /// Takes the last batch back: it was given up and comes again.
+    pub fn forget_last(&mut self) {
+        self.batches.pop_back();
+    }
+
     fn add(&mut self, verdicts: &[StoredVerdict]) {
         let Some(batch) = self.batches.back_mut() else { return };
         // A record of several refused outputs is refused once.
@@ -118,6 +123,17 @@ mod tests {
             target: String::new(),
         };
         (0..count).map(verdict).collect()
+    }
+
+    #[test]
+    fn a_batch_that_comes_again_is_counted_once() {
+        let mut breaker = Breaker::new(true);
+        for _ in 0..3 {
+            assert_eq!(breaker.judge(&"a".into(), 600, &refused(600)), None);
+            breaker.forget_last();
+        }
+        assert_eq!(breaker.judge(&"a".into(), 600, &refused(600)), None);
+        assert!(breaker.judge(&"a".into(), 600, &refused(600)).is_some());
     }
 
     #[test]

@@ -70,6 +70,13 @@ pub fn plan(
     check_chain(name, &steps)?;
     targets.iter().try_for_each(|target| check_target(config, name, target, &topics, adopted))?;
     let dead_letters = DeadLetters::parse(flow.dead_letters.as_deref());
+    if let DeadLetters::Topic(topic) = &dead_letters
+        && topics.contains(topic)
+    {
+        return forbid(format!(
+            "flow {name} reads the topic `{topic}` that its dead letters go to: choose another one as dead_letters"
+        ));
+    }
     let sinks = used_sinks(config, name, &targets, &dead_letters)?;
     let writes_kafka = targets.iter().any(|target| target.sink == KAFKA);
     let default = if writes_kafka { Delivery::Transactional } else { Delivery::Idempotent };
@@ -101,7 +108,28 @@ pub fn plan(
 impl Plan {
     /// Whether a running flow of plan `other` only needs the other modules.
     pub fn same_shape(&self, other: &Plan) -> bool {
-        (&self.topics, &self.sinks, self.delivery) == (&other.topics, &other.sinks, other.delivery)
+        let shape = |plan: &Plan| (plan.topics.clone(), plan.sinks.clone(), plan.delivery, plan.unread_topics());
+        shape(self) == shape(other)
+    }
+
+    /// What a subscription by patterns leaves out, as librdkafka's patterns: the topics that the flow writes itself.
+    /// `None` where it names its topics.
+    pub fn unread_topics(&self) -> Option<String> {
+        if !self.topics.iter().any(|topic| topic.starts_with('^')) {
+            return None;
+        }
+        let whole = |name: &str| format!("^{}$", regex::escape(name));
+        let targets = self.targets.iter().filter(|target| target.sink == KAFKA);
+        let written = targets.map(|target| match target.prefix() {
+            Some(prefix) => format!("^{}.*", regex::escape(prefix)),
+            None => whole(&target.name),
+        });
+        let letters = match &self.dead_letters {
+            DeadLetters::Topic(topic) => Some(whole(topic)),
+            DeadLetters::PerTopic | DeadLetters::Table(_) => None,
+        };
+        let foreign = redrive::foreign_topics(&self.group);
+        Some(written.chain(letters).chain([foreign]).collect::<Vec<_>>().join(","))
     }
 
     /// Names a topic and target that both flows have: every row would be written twice.

@@ -214,6 +214,7 @@ impl Parts {
             sealed,
             requests: requests_tx,
             pool: self.process.pool.clone(),
+            chains: self.chains.clone(),
             abandon: self.abandon.clone(),
             stages: Stages::default(),
             silence: Silence::default(),

@@ -1,7 +1,7 @@
 //! The stages of the commit protocol, each as one call: what goes to the sink, what comes back, what it means. Which
 //! stage comes next is not decided here.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -266,7 +266,7 @@ impl Stages {
         event
     }
 
-    /// Creates the topics of this batch that are not there yet, with as many partitions as their source.
+    /// Creates the topics of this batch that are not there yet, with as many partitions as their largest source.
     fn ensure_topics(
         &mut self,
         shared: &Shared,
@@ -280,10 +280,13 @@ impl Stages {
         let reads = |topic: &str| batch.spans.iter().position(|sealed| *sealed.span.topic == *topic);
         let source = |letter: &DeadLetter| reads(&letter.topic).or_else(|| reads(&redrive));
         wanted.extend(letters.iter().filter_map(|(topic, letter)| Some((topic.clone(), source(letter)?))));
-        let mut topics = Vec::with_capacity(wanted.len());
+        let mut topics = BTreeMap::new();
         for (topic, span) in wanted {
             match self.count(shared, &batch.spans[span].span.topic) {
-                Ok(count) => topics.push((topic, count)),
+                Ok(count) => {
+                    let most = topics.entry(topic).or_insert(count);
+                    *most = count.max(*most);
+                }
                 Err(words) => {
                     self.failed(shared, KAFKA, &words);
                     return Err(Event::Failed);

@@ -20,6 +20,7 @@ use crate::outcome::{Ruling, Transformed, Verdict};
 use crate::router::{self, Routed};
 use crate::runtime::{Job, Pool};
 use crate::sinks::{Span, backoff};
+use crate::source::chains::Chains;
 use crate::source::pace::Pace;
 use crate::source::reader::Request;
 use crate::source::{Partition, Sealed, SealedSpan};
@@ -36,6 +37,7 @@ pub struct Writer {
     pub sealed: Receiver<Sealed>,
     pub requests: Sender<Request>,
     pub pool: Arc<Pool>,
+    pub chains: Arc<Chains>,
     /// Give up what is not through yet.
     pub abandon: Arc<AtomicBool>,
     pub stages: Stages,
@@ -86,7 +88,10 @@ impl Writer {
 
     fn process(&mut self, sealed: Sealed, beat: &Beat) -> Outcome {
         let records: usize = sealed.slices.iter().map(|(_, slice)| slice.len()).sum();
-        let Some(outcomes) = self.outcomes(&sealed, beat) else { return Outcome::GivenUp };
+        let Some(outcomes) = self.outcomes(&sealed, beat) else {
+            self.shared.health.solved(&self.retry_key());
+            return Outcome::GivenUp;
+        };
         failpoint::step("batch.transformed");
         let names: Vec<&str> = self.shared.sinks.iter().map(|sink| sink.name()).collect();
         let stop_on_error = self.shared.on_error == OnError::Stop;
@@ -108,7 +113,12 @@ impl Writer {
         let outcome = self.drive(&mut batch, beat);
         match outcome {
             Outcome::Through => self.pace.through(records, begun.elapsed()),
-            _ => self.pace.given_up(),
+            _ => {
+                self.pace.given_up();
+                if !is_redriven {
+                    self.breaker.forget_last();
+                }
+            }
         }
         match (outcome, stop) {
             (Outcome::Through, Some(reason)) => Outcome::Stop(reason),
@@ -121,11 +131,12 @@ impl Writer {
     }
 
     /// Collects the outcomes of all slices; slices whose module asks for another attempt are run again until it does
-    /// not, those that condemn what a sink has already written a few times. `None` where the batch is given up meanwhile.
+    /// not, those that condemn what a sink has already written a few times. `None` where the batch is given up meanwhile,
+    /// or left to the modules that have replaced those that ask.
     fn outcomes(&self, sealed: &Sealed, beat: &Beat) -> Option<Vec<Transformed>> {
         let mut outcomes: Vec<Option<Transformed>> = sealed.slices.iter().map(|_| None).collect();
         self.collect(&sealed.outcomes, &mut outcomes, beat)?;
-        let key = format!("flow {} retry", self.shared.name);
+        let key = self.retry_key();
         let mut attempt = 0;
         loop {
             let wanted = |index: usize, outcome: &Transformed| match retry_reason(outcome) {
@@ -149,7 +160,12 @@ impl Writer {
             }
             // What was most likely rejected the first time too is tried again without a wait.
             let patience = if asked { backoff::next(attempt) } else { Duration::ZERO };
-            if !self.wait(patience, beat, || sealed.spans.iter().any(|s| self.holds(s))) {
+            let is_replaced = || asked && !sealed.repeats && self.chains.current().digest != sealed.chain.digest;
+            let held = || sealed.spans.iter().any(|s| self.holds(s));
+            if !self.wait(patience, beat, || held() && !is_replaced()) || is_replaced() {
+                if is_replaced() {
+                    self.reread(&sealed.spans);
+                }
                 return None;
             }
             let (reply, replies) = crossbeam_channel::unbounded();
@@ -160,6 +176,10 @@ impl Writer {
             }
             self.collect(&replies, &mut outcomes, beat)?;
         }
+    }
+
+    fn retry_key(&self) -> String {
+        format!("flow {} retry", self.shared.name)
     }
 
     fn collect(
@@ -233,6 +253,7 @@ impl Writer {
     }
 
     fn give_up(&self, batch: &Batch, why: Abandon) -> Outcome {
+        self.shared.kafka.give_up();
         let partitions: Vec<Partition> = batch.spans.iter().map(|sealed| key(sealed).0).collect();
         let names = crate::source::consumer::list(partitions.iter());
         match why {
@@ -242,18 +263,21 @@ impl Writer {
                 let name = &self.shared.name;
                 return Outcome::Fenced(format!("flow {name}: another host runs with the same [host] instance"));
             }
-            Abandon::Reread => {
-                warn!(flow = %self.shared.name, partitions = %names, "reading again from what is committed");
-                let renewed = batch.spans.iter().filter_map(|sealed| {
-                    let (partition, epoch) = key(sealed);
-                    let epoch = self.shared.ownership.renew(&partition, epoch)?;
-                    Some((partition, epoch))
-                });
-                // The reader outlives the batches that it has sealed unless the flow is ending.
-                drop(self.requests.send(Request::Reread(renewed.collect())));
-            }
+            Abandon::Reread => self.reread(&batch.spans),
         }
         Outcome::GivenUp
+    }
+
+    fn reread(&self, spans: &[SealedSpan]) {
+        let keys: Vec<(Partition, u64)> = spans.iter().map(key).collect();
+        let names = crate::source::consumer::list(keys.iter().map(|(partition, _)| partition));
+        warn!(flow = %self.shared.name, partitions = %names, "reading again from what is committed");
+        let renewed = keys.into_iter().filter_map(|(partition, epoch)| {
+            let epoch = self.shared.ownership.renew(&partition, epoch)?;
+            Some((partition, epoch))
+        });
+        // The reader outlives the batches that it has sealed unless the flow is ending.
+        drop(self.requests.send(Request::Reread(renewed.collect())));
     }
 
     /// Waits; true when the time is over, false when the batch is to be given up or `while_owned` fails.

@@ -52,6 +52,9 @@ struct Known {
     first: Option<(Stat, Arc<str>, Instant)>,
     /// Words of a refusal that has nothing to do with the file's content.
     barred: Option<String>,
+    /// Whether the content was refused: touching the file has it tried again, since that may have come from a lack of
+    /// time or memory.
+    refused: bool,
     gone_since: Option<Instant>,
     /// Whether anybody was told of this file.
     told: bool,
@@ -164,7 +167,8 @@ impl Watched {
         let known = self.files.entry(name.to_owned()).or_default();
         known.gone_since = None;
         let settled = stat.is_settled(SystemTime::now());
-        if settled && known.first.is_none() && known.decided.as_ref().is_some_and(|(decided, _)| *decided == stat) {
+        let is_decided = known.barred.is_none() && known.decided.as_ref().is_some_and(|(decided, _)| *decided == stat);
+        if settled && known.first.is_none() && is_decided {
             return false;
         }
         if known.first.as_ref().is_some_and(|(first, _, at)| *first == stat && now.duration_since(*at) < STABLE) {
@@ -196,7 +200,8 @@ impl Watched {
         now: Instant,
     ) -> bool {
         let known = self.files.entry(name.to_owned()).or_default();
-        if known.barred.is_none() && known.decided.as_ref().is_some_and(|(_, decided)| *decided == digest) {
+        let is_known = |(decided, of): &(Stat, Arc<str>)| *of == digest && (!known.refused || *decided == stat);
+        if known.barred.is_none() && known.decided.as_ref().is_some_and(is_known) {
             // Touched, or replaced by the same: nothing to say.
             known.decided = Some((stat, digest));
             known.first = None;
@@ -208,12 +213,14 @@ impl Watched {
             return true;
         }
         *known = Known { decided: Some((stat, digest.clone())), told: true, ..Known::default() };
-        self.load(name, path, &bytes, digest);
+        let refused = !self.load(name, path, &bytes, digest);
+        self.files.entry(name.to_owned()).or_default().refused = refused;
         // Loading takes its time; the file may have changed meanwhile, and the newer content wins.
         file::stat(&self.settings.dir, path).is_ok_and(|after| after != Some(stat))
     }
 
-    fn load(&mut self, name: &str, path: &Path, bytes: &[u8], digest: Arc<str>) {
+    /// Whether the module was taken.
+    fn load(&mut self, name: &str, path: &Path, bytes: &[u8], digest: Arc<str>) -> bool {
         let stem = file::stem(name).unwrap_or(name);
         let limits = (self.settings.limits)(stem);
         let began = Instant::now();
@@ -231,8 +238,12 @@ impl Watched {
                     "module loaded"
                 );
                 self.tell(Event::Loaded(module));
+                true
             }
-            Err(error) => self.refuse(name, path, digest, error.code, error.message, bytes.len() as u64),
+            Err(error) => {
+                self.refuse(name, path, digest, error.code, error.message, bytes.len() as u64);
+                false
+            }
         }
     }
 

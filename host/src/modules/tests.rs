@@ -165,6 +165,34 @@ fn a_broken_version_is_refused_once_and_the_old_one_can_be_put_back() {
 }
 
 #[test]
+fn a_refused_file_that_is_copied_again_is_tried_again() {
+    let fixture = Fixture::over(empty);
+    for _ in 0..2 {
+        fixture.write("n.wasm", b"text");
+        assert_eq!(fixture.next(), "refused n module.not-wasm");
+        assert_eq!(fixture.scans(15), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_link_that_is_put_back_brings_the_module_back() {
+    let Some((first, _)) = versions() else { return };
+    let fixture = Fixture::over(|dir| {
+        empty(dir);
+        fs::write(dir.join("outside.wasm"), b"text").expect("a file");
+        fs::create_dir(dir.join("modules/..1")).expect("a folder");
+        fs::write(dir.join("modules/..1/n.wasm"), &first).expect("a file");
+        symlink("..1/n.wasm", dir.join("modules/n.wasm")).expect("a link");
+    });
+    assert_eq!(fixture.next(), loaded("n", &first));
+    for (target, told) in [("../outside.wasm", "refused n module.unreadable"), ("..1/n.wasm", &loaded("n", &first))] {
+        symlink(target, fixture.path("..next")).expect("a link");
+        fs::rename(fixture.path("..next"), fixture.path("n.wasm")).expect("swapped");
+        assert_eq!(fixture.next(), told);
+    }
+}
+
+#[test]
 fn removing_and_copying_again_keeps_the_module() {
     let Some((first, second)) = versions() else { return };
     let fixture = Fixture::over(empty);

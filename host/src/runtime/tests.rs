@@ -9,6 +9,7 @@ use super::*;
 use crate::config::units::{ByteSize, Span};
 use crate::outcome::{Code, Output, Transformed};
 use crossbeam_channel::unbounded;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// A guest's bytes; `None` where the guests have not been built and need not be.

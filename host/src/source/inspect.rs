@@ -29,10 +29,30 @@ pub struct Asked {
     pub topic_id: Arc<str>,
     /// The next offset that is expected.
     pub next: i64,
+    /// Where the client goes on reading: behind `next` lie markers and aborted records of transactions, which are not
+    /// lost when retention deletes them.
+    pub seen: i64,
     /// The end of the log, where it lies behind `next`.
     pub high: Option<i64>,
     /// Whether to ask if the log still holds `next`.
     pub ends: bool,
+}
+
+impl Asked {
+    /// Compares what was read with the ends of the log.
+    fn compare(&self, low: i64, end: i64) -> Result<Finding, Obstacle> {
+        if self.seen < low {
+            return Err(Obstacle::Deleted(self.seen));
+        }
+        // The end is never behind what was read, unless the log was cut.
+        if self.ends && self.next > end {
+            return Err(Obstacle::GroupBeyond);
+        }
+        Ok(match self.high {
+            Some(high) if high > end => Finding::Held { end, high },
+            _ => Finding::Free,
+        })
+    }
 }
 
 /// What was found out about it.
@@ -91,29 +111,9 @@ impl Resolver {
         }
         let (topic, number) = &asked.partition;
         let (low, end) = self.consumer.fetch_watermarks(topic, *number, PATIENCE).ok()?;
-        if asked.next < low {
-            return Some(Finding::Stop(self.words(
-                Obstacle::Deleted(asked.next),
-                &asked.partition,
-                asked.next,
-                &[],
-                (low, end),
-            )));
-        }
-        // The end is never behind what was read, unless the log was cut.
-        if asked.ends && asked.next > end {
-            return Some(Finding::Stop(self.words(
-                Obstacle::GroupBeyond,
-                &asked.partition,
-                asked.next,
-                &[],
-                (low, end),
-            )));
-        }
-        Some(match asked.high {
-            Some(high) if high > end => Finding::Held { end, high },
-            _ => Finding::Free,
-        })
+        Some(asked.compare(low, end).unwrap_or_else(|obstacle| {
+            Finding::Stop(self.words(obstacle, &asked.partition, asked.next, &[], (low, end)))
+        }))
     }
 
     /// Why a partition is not read, and what to do.
@@ -232,6 +232,20 @@ fn offset_partition(group: &str) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markers_that_retention_deletes_are_no_lost_records() {
+        let asked = |next, seen| {
+            let partition = ("t".into(), 0);
+            Asked { partition, epoch: 1, topic_id: "id".into(), next, seen, high: None, ends: true }
+        };
+        assert_eq!(asked(8, 10).compare(10, 10), Ok(Finding::Free));
+        assert_eq!(asked(8, 10).compare(11, 12), Err(Obstacle::Deleted(10)));
+        assert_eq!(asked(8, 8).compare(9, 9), Err(Obstacle::Deleted(8)));
+        assert_eq!(asked(8, 10).compare(3, 7), Err(Obstacle::GroupBeyond));
+        let held = Asked { high: Some(20), ..asked(8, 8) };
+        assert_eq!(held.compare(3, 8), Ok(Finding::Held { end: 8, high: 20 }));
+    }
 
     #[test]
     fn groups_keep_their_offsets_where_the_brokers_look_for_them() {

@@ -102,6 +102,8 @@ struct Slot {
     partition: Partition,
     epoch: u64,
     state: State,
+    /// So many times where it begins could not be found out.
+    failures: u32,
 }
 
 enum State {
@@ -125,6 +127,8 @@ struct Reading {
     target: i64,
     /// The consumer has said that there is nothing more.
     at_end: bool,
+    /// Where the client's position went by a complaint or an end, which it counts as one record.
+    astray: Option<i64>,
     /// What other modules may have made already.
     replay: Option<Replay>,
 }
@@ -219,7 +223,7 @@ impl Loop {
         self.let_in();
         self.intake.lead(&partition.0, partition.1);
         let slots = self.slots.entry(partition.0.clone()).or_default();
-        slots.insert(partition.1, Slot { partition, epoch, state: State::Resolving });
+        slots.insert(partition.1, Slot { partition, epoch, state: State::Resolving, failures: 0 });
     }
 
     fn forget(&mut self, partitions: &[Partition]) {
@@ -230,6 +234,10 @@ impl Loop {
             (self.reader.on_lag)(&(topic.clone(), *number), None);
             self.reader.health.solved(&problem_key(&self.reader.flow, topic, *number));
             self.forget_held(&(topic.clone(), *number));
+        }
+        if !self.slots.values().flat_map(HashMap::values).any(|slot| matches!(slot.state, State::Resolving)) {
+            // Whoever has got the others finds out for itself.
+            self.all_resolved();
         }
         let ownership = &self.reader.ownership;
         self.reader.open.retain(|partition, epoch| ownership.holds(partition, epoch));
@@ -343,8 +351,11 @@ impl Loop {
         let epoch = slot.epoch;
         let State::Reading(reading) = &mut slot.state else { return };
         let is_redrive = slot.partition.0 == self.reader.redrive;
-        let mut complaint = None;
+        let (mut complaint, mut skipped) = (None, None);
         for message in run {
+            if message.error().is_some() {
+                reading.astray = Some(message.offset() + 1);
+            }
             match message.error() {
                 None => {}
                 Some(RDKafkaErrorCode::PartitionEOF) => {
@@ -359,6 +370,10 @@ impl Loop {
             // Left over from before a seek.
             if message.offset() < reading.next {
                 continue;
+            }
+            if reading.has_skipped(message.offset()) {
+                skipped = Some(slot.partition.clone());
+                break;
             }
             reading.next = message.offset() + 1;
             reading.at_end = false;
@@ -383,6 +398,11 @@ impl Loop {
                 headers: headers.iter().map(|(name, value)| (&**name, *value)),
             };
             self.reader.open.push(&slot.partition, record, origin);
+        }
+        if let Some(partition) = skipped
+            && let Some(epoch) = self.reader.ownership.renew(&partition, epoch)
+        {
+            self.reread(vec![(partition, epoch)]);
         }
         match complaint {
             Some(code) => self.take_complaint(Some(code), &code),
@@ -414,9 +434,10 @@ impl Loop {
     }
 
     fn seal(&mut self) {
-        let chain = self.reader.chains.current();
-        let (mut spans, slices) = self.reader.open.seal(&chain.digest);
-        let chain = self.as_then(&mut spans, chain);
+        let current = self.reader.chains.current();
+        let (mut spans, slices) = self.reader.open.seal(&current.digest);
+        let chain = self.as_then(&mut spans, current.clone());
+        let repeats = chain.digest != current.digest;
         for sealed in &spans {
             let slot = self.slots.get_mut(&sealed.span.topic).and_then(|s| s.get_mut(&sealed.span.partition));
             if let Some(State::Reading(reading)) = slot.map(|slot| &mut slot.state) {
@@ -432,7 +453,7 @@ impl Loop {
         for (index, (_, slice)) in slices.iter().enumerate() {
             self.reader.pool.submit(Job { slice: slice.clone(), chain: chain.clone(), index, reply: reply.clone() });
         }
-        let sealed = Sealed { spans, slices, chain, outcomes, group, sealed_at: Instant::now() };
+        let sealed = Sealed { spans, slices, chain, repeats, outcomes, group, sealed_at: Instant::now() };
         // The writer outlives the reader, except when it has failed, and then the flow ends.
         drop(self.reader.sealed.send(sealed));
     }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
@@ -21,6 +21,9 @@ use crate::sinks::{Lane, Span};
 
 /// Time for one question to the cluster.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time for one question after another partition could not be asked: those that have a leader answer at once, and who
+/// does not is asked again.
+const HURRY: Duration = Duration::from_secs(1);
 
 /// Between two questions for an offset that is doubted.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -122,30 +125,48 @@ pub fn add_marked(
     element.set_offset(Offset::Offset(offset)).map_err(|cause| cause.to_string())
 }
 
-/// A partition with its beginning, or why it cannot be read until somebody acts.
-pub type Answer = (Partition, Result<Begin, String>);
+/// A partition with its beginning, or why it cannot be read until somebody acts; an error around that is worth another
+/// attempt.
+pub type Answer = (Partition, Result<Result<Begin, String>, String>);
 
 impl Resolver {
-    /// Finds the beginnings of partitions; an error concerns all of them and is worth another attempt.
+    /// Finds the beginnings of partitions. An error concerns all of them and is worth another attempt. Answers may be
+    /// left out where others took too long: those are to be asked for first then.
     pub fn resolve(&self, partitions: &[Partition]) -> Result<Vec<Answer>, String> {
-        let mut committed = committed(&self.consumer, partitions)?;
-        let mut spans = Vec::with_capacity(partitions.len());
-        let mut ids: HashMap<Arc<str>, Arc<str>> = HashMap::new();
-        for (topic, partition) in partitions.iter().cloned() {
-            let topic_id = match ids.get(&topic) {
-                Some(id) => id.clone(),
-                None => ids.entry(topic.clone()).insert_entry(topics::id(&self.consumer, &topic)?).get().clone(),
+        let found = committed(&self.consumer, partitions)?;
+        let mut answers = Vec::with_capacity(partitions.len());
+        let (mut known, mut committed, mut spans) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ids: HashMap<Arc<str>, Result<Arc<str>, String>> = HashMap::new();
+        for ((topic, partition), found) in partitions.iter().cloned().zip(found) {
+            let id = ids.entry(topic.clone()).or_insert_with(|| topics::id(&self.consumer, &topic));
+            let topic_id = match id {
+                Ok(id) => id.clone(),
+                Err(cause) => {
+                    answers.push(((topic, partition), Err(cause.clone())));
+                    continue;
+                }
             };
+            known.push((topic.clone(), partition));
+            committed.push(found);
             spans.push(Span { topic, topic_id, partition, start: 0, end: 0, digest: "".into() });
         }
+        if known.is_empty() {
+            return Ok(answers);
+        }
         let lanes = self.lanes.lanes(&spans).map_err(|error| error.message)?;
-        self.doubt(partitions, &lanes, &mut committed)?;
-        let mut answers = Vec::with_capacity(partitions.len());
-        for (index, partition) in partitions.iter().enumerate() {
+        self.doubt(&known, &lanes, &mut committed)?;
+        let (begun, mut patience) = (Instant::now(), PATIENCE);
+        for (index, partition) in known.iter().enumerate() {
+            if patience < PATIENCE && begun.elapsed() > 2 * PATIENCE {
+                break;
+            }
             let stored: Vec<(&str, &Lane)> =
                 lanes.iter().filter_map(|(sink, lanes)| Some((sink.as_str(), lanes[index].as_ref()?))).collect();
             let found = committed[index].as_ref().map(|(offset, mark)| (*offset, CommitMark::parse(mark)));
-            let answer = self.answer(partition, &spans[index], found, &stored)?;
+            let answer = self.answer(partition, &spans[index], found, &stored, patience);
+            if answer.is_err() {
+                patience = HURRY;
+            }
             answers.push((partition.clone(), answer));
         }
         Ok(answers)
@@ -194,6 +215,7 @@ impl Resolver {
         span: &Span,
         committed: Option<(i64, Option<CommitMark>)>,
         stored: &[(&str, &Lane)],
+        patience: Duration,
     ) -> Result<Result<Begin, String>, String> {
         let (offset, mark) = committed.clone().unzip();
         let (marked, mark) = (committed.is_none() || mark.as_ref().is_some_and(Option::is_some), mark.flatten());
@@ -204,17 +226,17 @@ impl Resolver {
         }
         let born = match &mark {
             Some(mark) => mark.born,
-            None => self.born(&partition.0)?,
+            None => self.born(&partition.0, patience)?,
         };
         let recreated = self.is_recreated(span);
         let group = match begin::group_offset(offset, stored.iter().map(|(_, lane)| lane.next_offset)) {
             Some(offset) => offset,
             // Everything in it is new, whatever was to be skipped of the old one.
-            None if recreated => self.low(partition)?,
-            None => self.first(partition, born)?,
+            None if recreated => self.low(partition, patience)?,
+            None => self.first(partition, born, patience)?,
         };
         let digest = mark.map_or_else(String::new, |mark| mark.digest);
-        let begin = self.begin(partition, span, (group, marked), &digest, stored)?;
+        let begin = self.begin(partition, span, (group, marked), &digest, stored, patience)?;
         let first = offset.is_none();
         Ok(begin.map(|begin| Begin { born, first, ..begin }))
     }
@@ -227,11 +249,12 @@ impl Resolver {
         (group, marked): (i64, bool),
         digest: &str,
         stored: &[(&str, &Lane)],
+        patience: Duration,
     ) -> Result<Result<Begin, String>, String> {
         let (topic, number) = partition;
         let (low, end) = self
             .consumer
-            .fetch_watermarks(topic, *number, PATIENCE)
+            .fetch_watermarks(topic, *number, patience)
             .map_err(|cause| format!("could not read the ends of {topic}/{number}: {cause}"))?;
         let lanes: Vec<i64> = stored.iter().map(|(_, lane)| lane.next_offset).collect();
         let beginning = match begin::begin(Known { group, lanes: &lanes, low, end }) {
@@ -261,10 +284,10 @@ impl Resolver {
 
     /// Where a partition without an offset begins. `start` holds for those that were there when the group came into
     /// being; one that was added later begins at its beginning, or its first records would be skipped.
-    fn first(&self, (topic, number): &Partition, born: i32) -> Result<i64, String> {
+    fn first(&self, (topic, number): &Partition, born: i32, patience: Duration) -> Result<i64, String> {
         let explain = |cause: String| format!("could not find the first offset of {topic}/{number}: {cause}");
         let (low, high) =
-            self.consumer.fetch_watermarks(topic, *number, PATIENCE).map_err(|e| explain(e.to_string()))?;
+            self.consumer.fetch_watermarks(topic, *number, patience).map_err(|e| explain(e.to_string()))?;
         match self.start {
             _ if *number >= born || *topic == self.redrive => Ok(low),
             Start::Earliest => Ok(low),
@@ -274,7 +297,7 @@ impl Resolver {
                 let mut times = TopicPartitionList::new();
                 let asked = times.add_partition_offset(topic, *number, Offset::Offset(timestamp));
                 asked.map_err(|e| explain(e.to_string()))?;
-                let found = self.consumer.offsets_for_times(times, PATIENCE).map_err(|e| explain(e.to_string()))?;
+                let found = self.consumer.offsets_for_times(times, patience).map_err(|e| explain(e.to_string()))?;
                 match found.find_partition(topic, *number).map(|element| element.offset()) {
                     Some(Offset::Offset(offset)) => Ok(offset),
                     _ => Ok(high),
@@ -283,17 +306,17 @@ impl Resolver {
         }
     }
 
-    fn low(&self, (topic, number): &Partition) -> Result<i64, String> {
-        let ends = self.consumer.fetch_watermarks(topic, *number, PATIENCE);
+    fn low(&self, (topic, number): &Partition, patience: Duration) -> Result<i64, String> {
+        let ends = self.consumer.fetch_watermarks(topic, *number, patience);
         ends.map(|(low, _)| low).map_err(|cause| format!("could not read the ends of {topic}/{number}: {cause}"))
     }
 
     /// How many partitions the topic had when the group came into being: its commits carry the number. A group that
     /// another program founded counts every partition without an offset as added later.
-    fn born(&self, topic: &Arc<str>) -> Result<i32, String> {
+    fn born(&self, topic: &Arc<str>, patience: Duration) -> Result<i32, String> {
         let metadata = self
             .consumer
-            .fetch_metadata(Some(topic), PATIENCE)
+            .fetch_metadata(Some(topic), patience)
             .map_err(|cause| format!("could not read the partitions of topic {topic}: {cause}"))?;
         let count = metadata.topics().iter().find(|t| t.name() == &**topic).map_or(0, |t| t.partitions().len() as i32);
         let all: Vec<Partition> = (0..count).map(|number| (topic.clone(), number)).collect();

@@ -12,7 +12,6 @@ use crate::flow::Shared;
 use crate::flow::plan::Plan;
 use crate::metrics::{ByFlow, ByPartition, Metrics};
 use crate::redrive;
-use crate::router::KAFKA;
 use crate::sinks::{Sink, SinkError, Span};
 use crate::source::consumer::{Context, FlowConsumer};
 use crate::source::inspect::CommandLine;
@@ -95,10 +94,11 @@ pub(super) fn consumer(
 ) -> Result<FlowConsumer, String> {
     let mut settings = crate::config::properties::consumer(&process.config.kafka);
     settings.set("group.id", &*plan.group);
+    // Only where it is needed: taken in bulk, an end counts as a record for the client, which goes on one behind it
+    // after a pause of ours or a rebalance.
     settings.set("enable.partition.eof", if process.once { "true" } else { "false" });
-    let by_pattern = plan.topics.iter().any(|topic| topic.starts_with('^'));
-    let foreign = if by_pattern { redrive::foreign_topics(&plan.group) + "," } else { String::new() };
-    settings.set("topic.blacklist", format!("^__.*,.*\\.dlq$,{foreign}{}", written_topics(plan)));
+    let unread = plan.unread_topics().unwrap_or_default();
+    settings.set("topic.blacklist", format!("^__.*,.*\\.dlq$,{unread}"));
     let share = (16_384 / process.flows.max(1)).max(1_024);
     settings.set("queued.max.messages.kbytes", share.to_string());
     if process.named {
@@ -109,16 +109,6 @@ pub(super) fn consumer(
     let context = Context { flow: plan.name.clone(), ownership, events, patience, told: Mutex::default() };
     let created: Result<BaseConsumer<Context>, _> = settings.create_with_context(context);
     created.map_err(|cause| format!("could not create the Kafka consumer of flow {}: {cause}", plan.name))
-}
-
-/// Topics that the flow writes, as librdkafka's patterns: a regular expression must not subscribe to them.
-fn written_topics(plan: &Plan) -> String {
-    let kafka = plan.targets.iter().filter(|target| target.sink == KAFKA);
-    let patterns = kafka.map(|target| match target.prefix() {
-        Some(prefix) => format!("^{}.*", regex::escape(prefix)),
-        None => format!("^{}$", regex::escape(&target.name)),
-    });
-    patterns.collect::<Vec<_>>().join(",")
 }
 
 fn lag_gauge(board: &Arc<FlowBoard>, metrics: &Arc<Metrics>) -> reader::TellLag {

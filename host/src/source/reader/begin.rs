@@ -7,11 +7,14 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
-use super::{Loop, RESOLVE_AGAIN, Reading, State, problem_key};
+use super::{Loop, RESOLVE_AGAIN, Reading, Slot, State, problem_key};
 use crate::failpoint;
 use crate::source::Partition;
 use crate::source::consumer::to_list;
 use crate::source::resolve::{Answer, Begin, CommitMark, add_marked};
+
+/// Something of a partition, under the epoch that it was asked for.
+type Of<T> = (Partition, u64, T);
 
 impl Loop {
     /// Asks, on a thread of its own, where parked partitions begin.
@@ -20,7 +23,10 @@ impl Loop {
             return;
         }
         let parked = self.slots.values().flat_map(HashMap::values).filter(|s| matches!(s.state, State::Resolving));
-        let asked: Vec<(Partition, u64)> = parked.map(|slot| (slot.partition.clone(), slot.epoch)).collect();
+        let mut parked: Vec<&Slot> = parked.collect();
+        // One that cannot be asked takes its time, which is not to be at the cost of those that can.
+        parked.sort_by_key(|slot| slot.failures);
+        let asked: Vec<(Partition, u64)> = parked.iter().map(|slot| (slot.partition.clone(), slot.epoch)).collect();
         if asked.is_empty() {
             return;
         }
@@ -36,41 +42,60 @@ impl Loop {
     }
 
     pub(super) fn take_answers(&mut self, asked: &[(Partition, u64)], answers: Result<Vec<Answer>, String>) {
-        let key = format!("flow {} start", self.reader.flow);
-        let answers = match answers {
-            Ok(answers) => answers,
-            Err(cause) => {
-                let cause = self.explain_unresolved(cause);
-                self.reader.health.problem(&key, &cause);
-                warn!(flow = %self.reader.flow, "{cause}; asked again in a moment");
-                self.resolve_after = Instant::now() + RESOLVE_AGAIN;
-                return;
-            }
+        let (found, mut failed) = match answers {
+            Ok(answers) => sort_out(asked, answers),
+            Err(cause) => return self.ask_again(cause),
         };
-        self.resolved();
-        self.reader.health.solved(&key);
+        failed.retain(|((topic, number), epoch, _)| {
+            let slot = self.slots.get_mut(topic).and_then(|slots| slots.get_mut(number));
+            // What is not ours any more is nobody's problem here.
+            slot.filter(|slot| slot.epoch == *epoch).map(|slot| slot.failures += 1).is_some()
+        });
+        match failed.first() {
+            None => self.all_resolved(),
+            Some((_, _, cause)) if failed.len() == 1 => self.ask_again(cause.clone()),
+            Some((_, _, cause)) => self.ask_again(format!("{cause}; so with {} more partitions", failed.len() - 1)),
+        }
         failpoint::step("assign.resolved");
-        if let Err(cause) = self.commit_first(asked, &answers) {
+        if let Err(cause) = self.commit_first(&found) {
             debug!(flow = %self.reader.flow, "{cause}; tried again in a moment");
             self.resolve_after = Instant::now() + RESOLVE_AGAIN;
             return;
         }
-        for ((partition, answer), (_, epoch)) in answers.into_iter().zip(asked) {
-            if !self.reader.ownership.holds(&partition, *epoch) {
+        for (partition, epoch, answer) in found {
+            if !self.reader.ownership.holds(&partition, epoch) {
                 continue;
             }
-            if let Err(cause) = self.begin(&partition, *epoch, answer) {
+            if let Err(cause) = self.begin(&partition, epoch, answer) {
                 debug!(flow = %self.reader.flow, "{cause}; tried again in a moment");
                 self.resolve_after = Instant::now() + Duration::from_millis(20);
             }
         }
     }
 
+    /// Names why beginnings are not found out; they are asked for again.
+    fn ask_again(&mut self, cause: String) {
+        let cause = self.explain_unresolved(cause);
+        self.reader.health.problem(&self.start_key(), &cause);
+        warn!(flow = %self.reader.flow, "{cause}; asked again in a moment");
+        self.resolve_after = Instant::now() + RESOLVE_AGAIN;
+    }
+
+    /// No partition waits for an answer that could not be had.
+    pub(super) fn all_resolved(&mut self) {
+        self.resolved();
+        self.reader.health.solved(&self.start_key());
+    }
+
+    fn start_key(&self) -> String {
+        format!("flow {} start", self.reader.flow)
+    }
+
     /// Commits where partitions begin that the group has no offset for. On this thread no partition can be handed over
     /// meanwhile: a commit from elsewhere could put the next owner's offset back.
-    fn commit_first(&self, asked: &[(Partition, u64)], answers: &[Answer]) -> Result<(), String> {
+    fn commit_first(&self, found: &[Of<Result<Begin, String>>]) -> Result<(), String> {
         let mut list = TopicPartitionList::new();
-        for ((partition, answer), (_, epoch)) in answers.iter().zip(asked) {
+        for (partition, epoch, answer) in found {
             let Ok(begin) = answer else { continue };
             if begin.first && self.reader.ownership.holds(partition, *epoch) {
                 let mark = CommitMark { born: begin.born, topic_id: begin.topic_id.clone(), digest: String::new() };
@@ -126,6 +151,7 @@ impl Loop {
             sealed: begin.start,
             target: begin.end,
             at_end: false,
+            astray: None,
             replay,
         });
         if !self.paused {
@@ -133,5 +159,40 @@ impl Loop {
         }
         failpoint::step("assign.begun");
         Ok(())
+    }
+}
+
+/// Answers with the epochs that they were asked for under, and apart from them what has to be asked again. There may be
+/// fewer answers than questions, in another order.
+fn sort_out(asked: &[(Partition, u64)], answers: Vec<Answer>) -> (Vec<Of<Result<Begin, String>>>, Vec<Of<String>>) {
+    let epochs: HashMap<&Partition, u64> = asked.iter().map(|(partition, epoch)| (partition, *epoch)).collect();
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    for (partition, answer) in answers {
+        let Some(&epoch) = epochs.get(&partition) else { continue };
+        match answer {
+            Ok(answer) => found.push((partition, epoch, answer)),
+            Err(cause) => failed.push((partition, epoch, cause)),
+        }
+    }
+    (found, failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_cannot_be_asked_keeps_no_answer_from_the_others() {
+        let partition = |number| ("t".into(), number);
+        let asked = [(partition(0), 10), (partition(1), 11), (partition(2), 12), (partition(3), 13)];
+        let answers = vec![
+            (partition(2), Ok(Err("stopped".to_owned()))),
+            (partition(0), Err("no leader".to_owned())),
+            (partition(3), Ok(Err("stopped too".to_owned()))),
+        ];
+        let (found, failed) = sort_out(&asked, answers);
+        let found: Vec<(i32, u64)> = found.iter().map(|((_, number), epoch, _)| (*number, *epoch)).collect();
+        assert_eq!(found, [(2, 12), (3, 13)]);
+        assert_eq!(failed, [(partition(0), 10, "no leader".to_owned())]);
     }
 }

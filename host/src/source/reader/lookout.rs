@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use rdkafka::consumer::Consumer;
+use rdkafka::{Offset, TopicPartitionList};
 use tracing::{error, warn};
 
 use super::{Loop, Reading, State, problem_key};
@@ -90,6 +91,8 @@ impl Loop {
 
     fn questions(&mut self) -> Vec<Asked> {
         let alarmed = self.lookout.alarmed;
+        // On this thread, which has taken everything that the client counts as read.
+        let positions = if self.is_reading() { self.reader.consumer.position().ok() } else { None };
         let mut asked = Vec::new();
         for slot in self.slots.values().flat_map(HashMap::values) {
             let State::Reading(reading) = &slot.state else { continue };
@@ -104,6 +107,7 @@ impl Loop {
                 epoch: slot.epoch,
                 topic_id: reading.topic_id.clone(),
                 next: reading.next,
+                seen: reading.seen(positions.as_ref().and_then(|all| position(all, &slot.partition))),
                 high: high.filter(|_| behind),
                 ends: alarmed,
             });
@@ -225,12 +229,61 @@ impl Loop {
 }
 
 impl Reading {
+    /// Everything before was read or is nothing that is handed out, as the client's position tells: at the end of the
+    /// log that is behind the last record, where transactions have left their markers.
+    fn seen(&self, position: Option<i64>) -> i64 {
+        position.filter(|position| Some(*position) != self.astray).map_or(self.next, |position| position.max(self.next))
+    }
+
+    /// Whether the client may have left a record out before this one: it counts a complaint as a record, and goes on behind
+    /// it when fetching was paused, by us or for a rebalance.
+    pub(super) fn has_skipped(&self, offset: i64) -> bool {
+        self.astray.is_some_and(|astray| self.next < astray && astray <= offset)
+    }
+
     /// Whether a batch that begins here repeats what other modules have made.
     pub(super) fn replays(&self, start: i64) -> Option<&str> {
         self.replay.as_ref().filter(|replay| start < replay.until).map(|replay| &*replay.digest)
     }
 }
 
+/// The client's position in a partition, where it has one: none between a move and the first record.
+fn position(all: &TopicPartitionList, (topic, number): &Partition) -> Option<i64> {
+    match all.find_partition(topic, *number)?.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }
+}
+
 fn held_key(flow: &str, (topic, partition): &Partition) -> String {
     format!("flow {flow} {topic}/{partition} transaction")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_client_has_passed_at_the_end_is_seen_but_not_what_it_only_complained_of() {
+        let reading = |next, astray| Reading {
+            topic_id: "id".into(),
+            kafka_lane: 0,
+            passed: 0,
+            born: 1,
+            next,
+            sealed: 0,
+            target: 0,
+            at_end: false,
+            astray,
+            replay: None,
+        };
+        assert_eq!(reading(8, None).seen(Some(10)), 10);
+        assert_eq!(reading(8, None).seen(Some(7)), 8);
+        assert_eq!(reading(8, None).seen(None), 8);
+        assert_eq!(reading(8, Some(9)).seen(Some(9)), 8);
+        assert_eq!(reading(8, Some(9)).seen(Some(12)), 12);
+        assert!(reading(8, Some(9)).has_skipped(9) && reading(8, Some(11)).has_skipped(12));
+        assert!(!reading(8, Some(9)).has_skipped(8) && !reading(8, Some(11)).has_skipped(10));
+        assert!(!reading(8, None).has_skipped(12) && !reading(10, Some(9)).has_skipped(12));
+    }
 }

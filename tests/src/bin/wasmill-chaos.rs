@@ -27,7 +27,7 @@ fn settings(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Setti
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
     let mut settings = Settings {
         seed: now % 1_000_000,
-        directory: PathBuf::from(arguments.next().context(USAGE)?),
+        directory: arguments.next().filter(|name| !name.starts_with('-')).map(PathBuf::from).context(USAGE)?,
         ..Settings::default()
     };
     while let Some(name) = arguments.next() {

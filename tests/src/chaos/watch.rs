@@ -166,6 +166,10 @@ impl Watch {
             Err(cause) => return tally.find(format!("a hanging transaction could not be looked up: {cause:#}")),
         };
         tally.say(&listed);
+        match rig.transactions(&["list"]) {
+            Ok(states) => tally.say(states),
+            Err(cause) => tally.say(format_args!("what the coordinator says could not be looked up: {cause:#}")),
+        }
         for start in listed.lines().filter_map(|line| line.split_whitespace().last()?.parse::<i64>().ok()) {
             match rig.transactions(&[&["abort"], &place[..], &["--start-offset", &start.to_string()]].concat()) {
                 Ok(_) => {

@@ -24,7 +24,8 @@ pub fn move_group(group: &str, topic: &str, places: &[(i32, i64)], metadata: &st
         element.set_metadata(metadata);
         element.set_offset(Offset::Offset(*offset)).expect("an offset");
     }
-    consumer.commit(&list, CommitMode::Sync).expect("the coordinator takes it: the group has no members");
+    let commit = || consumer.commit(&list, CommitMode::Sync);
+    kafka::answer("the coordinator takes it: the group has no members", commit);
 }
 
 /// What a group has noted along with its offset of partition 0.
@@ -32,7 +33,8 @@ pub fn metadata(group: &str, topic: &str) -> String {
     let consumer: BaseConsumer = client().set("group.id", group).create().expect("a consumer");
     let mut asked = TopicPartitionList::new();
     asked.add_partition(topic, 0);
-    let found = consumer.committed_offsets(asked, TIMEOUT).expect("the coordinator answers");
+    let found =
+        kafka::answer("the coordinator has the metadata", || consumer.committed_offsets(asked.clone(), TIMEOUT));
     found.elements().first().map(|element| element.metadata().to_owned()).unwrap_or_default()
 }
 

@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
@@ -207,8 +207,18 @@ impl Group {
 /// Members of a consumer group.
 pub fn members(group: &str) -> usize {
     let consumer: BaseConsumer = client().create().expect("a consumer");
-    let groups = consumer.fetch_group_list(Some(group), TIMEOUT).expect("the coordinator answers");
+    let groups = answer("the coordinator lists the group", || consumer.fetch_group_list(Some(group), TIMEOUT));
     groups.groups().iter().map(|group| group.members().len()).sum()
+}
+
+/// What a cluster answers once its leaders and coordinators have settled: a broker that was just elected refuses for a
+/// moment, and librdkafka hands some of these refusals on.
+pub(crate) fn answer<T>(what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> T {
+    crate::wait_for(what, TIMEOUT.as_secs(), || match ask() {
+        Ok(found) => Some(found),
+        Err(e) if is_passing(&e) => None,
+        Err(e) => panic!("{what}: {e}"),
+    })
 }
 
 fn committed_by(consumer: &BaseConsumer, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
@@ -217,13 +227,13 @@ fn committed_by(consumer: &BaseConsumer, topic: &str, partitions: i32) -> BTreeM
         all.add_partition(topic, partition);
     }
     // The list is gone before the consumer: librdkafka would wait for it for ever.
-    let offsets = consumer.committed_offsets(all, TIMEOUT).expect("the coordinator answers");
+    let offsets = answer("the coordinator has the offsets", || consumer.committed_offsets(all.clone(), TIMEOUT));
     let known = |offset: Offset| offset.to_raw().filter(|offset| *offset >= 0);
     offsets.elements().iter().filter_map(|e| known(e.offset()).map(|offset| (e.partition(), offset))).collect()
 }
 
 fn ends_by(consumer: &BaseConsumer, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
-    let end = |partition| consumer.fetch_watermarks(topic, partition, TIMEOUT).expect("the leader answers").1;
+    let end = |partition| answer("the leader has the end", || consumer.fetch_watermarks(topic, partition, TIMEOUT)).1;
     (0..partitions).map(|partition| (partition, end(partition))).collect()
 }
 
@@ -289,9 +299,10 @@ fn read_to_the_end(consumer: &BaseConsumer, partitions: usize) -> Vec<Incoming> 
 
 fn is_passing(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, UnknownTopicOrPartition};
-    error.rdkafka_error_code().is_some_and(|code| {
-        [AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, UnknownTopicOrPartition].contains(&code)
-    })
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let of_leaders = [AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, UnknownTopicOrPartition];
+    let of_coordinators = [CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator];
+    error.rdkafka_error_code().is_some_and(|code| of_leaders.contains(&code) || of_coordinators.contains(&code))
 }
 
 fn incoming(message: &impl Message) -> Incoming {

@@ -57,7 +57,8 @@ fn after_a_kill(death: &Death) -> Duration {
     case.install("numbered");
     case.env = vec![("FAILPOINTS".into(), format!("{}=return", death.step))];
     let first = case.start();
-    first.ready();
+    // From now on the partition stays where it is while another one joins.
+    first.wait_for_words("reading");
     case.env.clear();
     let second = (!death.comes_back).then(|| case.start());
     let group = format!("wasmill.{flow}");

@@ -5,18 +5,12 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "$0")/common.sh"
+# shellcheck source=bench/peers/install.sh
+. bench/peers/install.sh
 check_tools
 PROFILE=${PROFILE:-release}
 SERVICES_DIR=$STATE/bench-services
 GUESTS=$STATE/bench-guests
-
-python_peer() {
-  local venv=$STATE/bench-python
-  has python3 || die "PEERS=1 needs python3"
-  [ -x "$venv/bin/pip" ] || python3 -m venv "$venv" || die "python3 cannot make an environment: install python3-venv"
-  "$venv/bin/pip" install --quiet --requirement bench/peers/requirements.txt || die "the peer's packages could not be installed"
-  export BENCH_PYTHON=$venv/bin/python BENCH_PYTHON_SCRIPT=$ROOT/bench/peers/peer.py
-}
 
 cargo build --profile "$PROFILE" -p wasmill -p wasmill-bench "${FEATURES[@]}"
 WASMILL=$TARGET_DIR/$PROFILE/wasmill
@@ -26,7 +20,7 @@ export WASMILL_BIN=$WASMILL WASMILL_TEST_GUESTS=$GUESTS BENCH_NATIVE=$TARGET_DIR
 if [ "${MICRO:-0}" = 1 ]; then
   exec cargo bench --profile "$PROFILE" -p wasmill -p wasmill-bench "${FEATURES[@]}" --features wasmill-bench/micro --bench hot_path
 fi
-if [ "${PEERS:-0}" = 1 ]; then python_peer; fi
+if [ "${PEERS:-0}" = 1 ]; then peers; fi
 trap 'tests/services/services.sh down "$SERVICES_DIR"' EXIT
 trap 'exit 130' INT TERM
 PG_FSYNC=on PG_EXTRA="-c max_wal_size=4GB -c shared_buffers=512MB" KAFKA_HEAP=1g MONGO_HEAP=3g SERVICES_FAST=1 \

@@ -1,5 +1,6 @@
 //! What is in the source topics: quotes from a seed, produced before the first run that reads them and kept for the
-//! others of the same shape. 2 % are not JSON, 2 % have a key.
+//! others of the same shape. 2 % are not JSON, 2 % have a key; the last record of each partition is a quote, because a peer may
+//! commit nothing past the last record that it could read.
 
 use std::collections::BTreeMap;
 
@@ -49,10 +50,11 @@ fn fill(load: Load, number: usize) -> String {
     kafka::create_topic(&topic, load.partitions);
     let count = load.records / load.topics;
     let half = (count / 2).max(1);
-    let stream = samples::stream(&topic, load.partitions, 1 + number as u64);
-    let mut records = stream.take(count).enumerate().map(|(n, sample)| match load.repeats {
-        true => padded(with_image(sample, n, n % half), load.size),
-        false => padded(sample, load.size),
+    let last = count.saturating_sub(load.partitions as usize);
+    let stream = samples::stream(&topic, load.partitions, 1 + number as u64).take(count).enumerate();
+    let mut records = stream.map(|(n, sample)| {
+        let sample = if n < last { sample } else { quote(&topic, (n - last) as i32, sample, n) };
+        padded(if load.repeats { with_image(sample, n, n % half) } else { sample }, load.size)
     });
     loop {
         let chunk: Vec<_> = records.by_ref().take(CHUNK).collect();
@@ -61,6 +63,13 @@ fn fill(load: Load, number: usize) -> String {
         }
         kafka::produce(&chunk);
     }
+}
+
+/// The sample as a quote without a key in this partition.
+fn quote(topic: &str, partition: i32, mut sample: Sample, n: usize) -> Sample {
+    let value = samples::quote_json(&sample.quote, "Homer Simpson", &format!("https://images.example/{n}.png"));
+    sample.record = kafka::Outgoing::to(topic).partition(partition).value(value);
+    sample
 }
 
 /// The same record about another image.
@@ -101,6 +110,16 @@ mod tests {
         let sample = samples::stream("t", 1, 1).nth(7).expect("endless");
         let value = with_image(sample, 7, 3).record.value.expect("a value");
         assert!(String::from_utf8(value).expect("text").contains("images.example/3.png"));
+    }
+
+    #[test]
+    fn any_sample_can_be_a_quote() {
+        for (n, sample) in samples::quotes("t", 4, 200, 1).into_iter().enumerate() {
+            let record = quote("t", 3, sample, n).record;
+            let value: serde_json::Value = serde_json::from_slice(&record.value.expect("a value")).expect("JSON");
+            assert!(value["image"] == format!("https://images.example/{n}.png"));
+            assert_eq!((record.partition, record.key), (Some(3), None));
+        }
     }
 
     #[test]

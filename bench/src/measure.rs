@@ -17,6 +17,12 @@ use crate::scenario::{Scenario, Who};
 /// A run that takes longer than this has failed.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// As the others make it by themselves; the sink of Kafka Connect would make it of other types and without a key.
+const TABLE: &str = "CREATE TABLE bench_quotes (quote_id SERIAL PRIMARY KEY, quotes varchar(500), charact varchar(500), \
+    imag varchar(500))";
+/// What programs say when they have partitions: our own words, and those of Kafka's client.
+const READING: [&str; 2] = ["reading", "Adding newly assigned partitions"];
+
 /// What one run took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
@@ -43,13 +49,21 @@ impl Drop for Running {
 pub(crate) fn run(scenario: &Scenario, who: Who, load: Load, topics: &[String]) -> Figures {
     let place = Place::new(scenario.to.contains("record").then_some(load.partitions));
     let command = command(scenario, who, &place, topics);
-    let groups: Vec<String> = (0..topics.len()).map(|number| place.group(number, topics.len())).collect();
+    let groups = groups(scenario, who, &place, topics.len());
     let watched = (who == Who::Watched).then(|| place.flow(0, topics.len()));
     let figures = measure(command, topics, &groups, watched.as_deref());
     if who != Who::ConsumeOnly {
         check(scenario, who, load, &place);
     }
     figures
+}
+
+/// Who commits: a group for each topic, but in Kafka Connect for each sink.
+fn groups(scenario: &Scenario, who: Who, place: &Place, topics: usize) -> Vec<String> {
+    match who {
+        Who::Connect => scenario.to.split('+').map(|sink| format!("{}.{sink}", place.group(0, 1))).collect(),
+        _ => (0..topics).map(|number| place.group(number, topics)).collect(),
+    }
 }
 
 /// The program with what it is to do.
@@ -71,21 +85,19 @@ pub(crate) fn wasmill(place: &Place, setup: &Setup<'_>) -> Command {
 
 /// The native program or a peer; they take the same arguments.
 pub(crate) fn other(who: Who, place: &Place, to: &str, topic: &str) -> Command {
-    let mut command = match who {
-        Who::Python => Command::new(variable("BENCH_PYTHON")),
-        _ => Command::new(variable("BENCH_NATIVE")),
-    };
-    if who == Who::Python {
-        command.arg(variable("BENCH_PYTHON_SCRIPT"));
+    if who == Who::Connect {
+        place.database.execute(TABLE);
     }
+    let mut command = Command::new(variable(who.peer().unwrap_or("BENCH_NATIVE")));
     command
+        .current_dir(place.path())
         .args([to, topic, &place.group(0, 1), who.delivery(), &place.output])
         .env("BENCH_POSTGRES_URL", &place.database.url)
         .env("BENCH_MONGODB_URL", mongodb_volume_url());
     command
 }
 
-/// Starts a program and gives the moments at which it says `reading`, partition by partition or all at once.
+/// Starts a program and gives the moments at which it says that it has partitions, one by one or all at once.
 pub(crate) fn start(command: Command) -> (Running, mpsc::Receiver<Instant>) {
     let (running, words, _) = start_told(command);
     (running, words)
@@ -105,7 +117,7 @@ fn start_told(mut command: Command) -> (Running, mpsc::Receiver<Instant>, mpsc::
                 let end = rest.find(|c: char| c.is_whitespace() || c == '"' || c == ',').unwrap_or(rest.len());
                 listens.send(rest[..end].trim_start_matches("http://").trim_end_matches('/').to_owned()).ok();
             }
-            if line.contains("reading") {
+            if READING.iter().any(|words| line.contains(words)) {
                 said.send(Instant::now()).ok();
             } else if verbose || line.contains("ERROR") {
                 eprintln!("{line}");
@@ -126,7 +138,7 @@ fn measure(command: Command, topics: &[String], groups: &[String], watched: Opti
     });
     let begun = words.recv_timeout(Duration::from_secs(60)).expect("the program gets its partitions");
     let (cpu_before, _) = books(running.0.id());
-    for ((topic, ends), reader) in topics.iter().zip(&ends).zip(&readers) {
+    for ((topic, ends), reader) in topics.iter().zip(&ends).cycle().zip(&readers) {
         while reader.committed(topic, ends) < ends.values().sum() {
             assert!(begun.elapsed() < PATIENCE, "not everything was committed in {} s", PATIENCE.as_secs());
             let ended = running.0.try_wait().expect("a child can be waited for");

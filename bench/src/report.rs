@@ -45,6 +45,9 @@ fn remarks(scenario: &Scenario, who: Who, native: f64, reading: f64) -> String {
     if scenario.discounts(who) {
         return "does not count: rows and documents may come twice".into();
     }
+    if who.peer().is_some() && scenario.to.contains("row") {
+        return "rows may come twice".into();
+    }
     match scenario.known {
         Some(known) if who == scenario.candidates[0] => {
             let void = if is_void(native, reading, known) { "VOID: " } else { "" };

@@ -14,8 +14,12 @@ pub(crate) enum Who {
     Watched,
     Transactional,
     AtLeastOnce,
-    /// A tuned script, where peers are asked for.
+    /// A tuned script. From here on they are peers, which run where they are asked for and can be had.
     Python,
+    Streams,
+    StreamsTransactional,
+    /// Kafka Connect with its sinks.
+    Connect,
 }
 
 /// One line of the table.
@@ -38,12 +42,15 @@ pub(crate) struct Scenario {
     pub(crate) known: Option<f64>,
 }
 
-use Who::{AtLeastOnce, Native, NativeTransactional, Python, Transactional, Wasmill, Watched};
+use Who::{AtLeastOnce, Connect, Native, NativeTransactional, Python, Streams, StreamsTransactional, Transactional};
+use Who::{Wasmill, Watched};
 
 const BOTH: &[Who] = &[Native, Wasmill];
 const ALONE: &[Who] = &[Wasmill];
 const WITH_PAGE: &[Who] = &[Wasmill, Watched];
-const WITH_PEERS: &[Who] = &[Native, Wasmill, Python];
+const INTO_DATABASES: &[Who] = &[Native, Wasmill, Python, Connect];
+const TO_TOPIC: &[Who] = &[Native, Wasmill, Python, Streams];
+const IN_TRANSACTIONS: &[Who] = &[NativeTransactional, Transactional, StreamsTransactional];
 
 /// What most have in common: `name` writes `what` as `to` says.
 const fn plain(name: &'static str, what: &'static str, to: &'static str, candidates: &'static [Who]) -> Scenario {
@@ -52,18 +59,15 @@ const fn plain(name: &'static str, what: &'static str, to: &'static str, candida
 
 pub(crate) const ALL: [Scenario; 26] = [
     Scenario { known: Some(1_060_000.0), ..plain("N", "parsed and dropped", "", BOTH) },
-    Scenario { known: Some(316_000.0), ..plain("P", "→ Postgres", "row", WITH_PEERS) },
+    Scenario { known: Some(316_000.0), ..plain("P", "→ Postgres", "row", INTO_DATABASES) },
     Scenario {
         shape: |load| Load { repeats: true, ..load },
         ..plain("PU", "→ Postgres, upsert, every key twice", "latest", BOTH)
     },
-    Scenario { known: Some(128_000.0), ..plain("M", "→ MongoDB", "document", WITH_PEERS) },
-    Scenario { known: Some(91_000.0), ..plain("PM", "→ both", "row+document", WITH_PEERS) },
-    Scenario { known: Some(560_000.0), ..plain("K", "→ topic", "record", WITH_PEERS) },
-    Scenario {
-        known: Some(249_000.0),
-        ..plain("KT", "→ topic, transactions", "record", &[NativeTransactional, Transactional])
-    },
+    Scenario { known: Some(128_000.0), ..plain("M", "→ MongoDB", "document", INTO_DATABASES) },
+    Scenario { known: Some(91_000.0), ..plain("PM", "→ both", "row+document", INTO_DATABASES) },
+    Scenario { known: Some(560_000.0), ..plain("K", "→ topic", "record", TO_TOPIC) },
+    Scenario { known: Some(249_000.0), ..plain("KT", "→ topic, transactions", "record", IN_TRANSACTIONS) },
     plain("PK", "→ Postgres and topic", "row+record", &[AtLeastOnce, Transactional]),
     Scenario { batch: Some(500), ..plain("P500", "→ Postgres in batches of 500", "row", &[AtLeastOnce, Wasmill]) },
     Scenario { shape: |load| Load { partitions: 1, ..load }, ..plain("P1", "→ Postgres, 1 partition", "row", BOTH) },
@@ -111,19 +115,32 @@ impl Who {
             Transactional => "wasmill transactional",
             AtLeastOnce => "wasmill at-least-once",
             Python => "Python, tuned",
+            Streams => "Kafka Streams at-least-once",
+            StreamsTransactional => "Kafka Streams exactly-once",
+            Connect => "Kafka Connect",
         }
     }
 
     pub(crate) fn delivery(self) -> &'static str {
         match self {
             Native | Who::ConsumeOnly | Wasmill | Watched | Python => "idempotent",
-            NativeTransactional | Transactional => "transactional",
-            AtLeastOnce => "at-least-once",
+            NativeTransactional | Transactional | StreamsTransactional => "transactional",
+            AtLeastOnce | Streams | Connect => "at-least-once",
         }
     }
 
     pub(crate) fn is_wasmill(self) -> bool {
         matches!(self, Wasmill | Watched | Transactional | AtLeastOnce)
+    }
+
+    /// The variable that names a peer's program.
+    pub(crate) fn peer(self) -> Option<&'static str> {
+        match self {
+            Python => Some("BENCH_PYTHON"),
+            Streams | StreamsTransactional => Some("BENCH_STREAMS"),
+            Connect => Some("BENCH_CONNECT"),
+            _ => None,
+        }
     }
 }
 
@@ -131,7 +148,8 @@ impl Scenario {
     /// Who runs in each round, in turns.
     pub(crate) fn rota(&self, peers: bool) -> impl Iterator<Item = Who> {
         let reading = self.known.map(|_| Who::ConsumeOnly);
-        reading.into_iter().chain(self.candidates.iter().copied().filter(move |who| peers || *who != Python))
+        let is_there = move |who: &Who| who.peer().is_none_or(|name| peers && std::env::var_os(name).is_some());
+        reading.into_iter().chain(self.candidates.iter().copied().filter(is_there))
     }
 
     /// Whether a level of delivery is none for these sinks: rows or documents may come twice after a crash.
@@ -150,7 +168,7 @@ mod tests {
             assert!(ALL[..index].iter().all(|other| other.name != scenario.name), "{} comes twice", scenario.name);
             let rota: Vec<Who> = scenario.rota(false).collect();
             assert_eq!(rota[0] == Who::ConsumeOnly, scenario.known.is_some());
-            assert!(!rota.contains(&Python));
+            assert!(rota.iter().all(|who| who.peer().is_none()));
         }
     }
 

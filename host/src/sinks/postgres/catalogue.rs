@@ -14,7 +14,8 @@ use crate::sinks::sql::types::ColumnType;
 /// Held while tables are created, so that hosts that start together do not collide in the catalogue. The number is
 /// arbitrary, and the same for all hosts. What others have committed meanwhile a server process learns when it locks a table,
 /// not when it gets a lock of this kind: without the second statement it may create a schema that it once looked for in vain.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(8316866959); SELECT FROM pg_catalog.pg_namespace WHERE false";
+pub(super) const LOCK: &str =
+    "SELECT pg_advisory_xact_lock(8316866959); SELECT FROM pg_catalog.pg_namespace WHERE false";
 
 /// A domain is looked through: casting to it would cut texts silently where it limits their length.
 const COLUMNS: &str = "\

@@ -109,6 +109,29 @@ async fn hosts_that_prepare_together_do_not_collide() {
     db.drop().await;
 }
 
+/// The sink's server process has looked for the schema in vain, and knows everything else that it needs to create one.
+#[tokio::test]
+async fn a_schema_that_another_host_creates_meanwhile_is_taken_as_it_is() {
+    let Some(db) = Database::new("meanwhile").await else { return };
+    let sink = db.sink();
+    let shared = target("pg", "s.shared", None, &[], &["n:int"]);
+    sink.prepare(std::slice::from_ref(&shared)).await.expect("created");
+    let mut other = PgConnection::connect(&db.url).await.expect("connects");
+    let create = format!("BEGIN; {}; CREATE SCHEMA wasmill", super::super::catalogue::LOCK);
+    other.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.expect("created");
+    let writing = tokio::spawn(async move { sink.write(&rows(&shared, 0, &["{\"n\":1}"])).await });
+    let waits = "SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database \
+        WHERE NOT granted AND datname = current_database()";
+    let begun = std::time::Instant::now();
+    while db.query(waits).await.is_empty() {
+        assert!(begun.elapsed().as_secs() < 30, "the sink does not wait for the lock");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    other.execute(sqlx::raw_sql("COMMIT")).await.expect("committed");
+    assert_eq!(writing.await.expect("no panic").expect("written").outputs, 1);
+    db.drop().await;
+}
+
 #[tokio::test]
 async fn a_table_that_changes_under_the_sink_is_looked_at_again() {
     let Some(db) = Database::new("stale").await else { return };

@@ -32,10 +32,11 @@ public final class Streams {
 
     private static final Map<String, String> TUNING = Map.ofEntries(
             Map.entry("num.stream.threads", Integer.toString(Runtime.getRuntime().availableProcessors())),
-            // 30 s without transactions, which is also how much comes twice after a crash.
-            Map.entry("commit.interval.ms", "100"),
+            // By default 30 s without transactions, which would all come twice after a crash, and 100 ms with them, which waits
+            // for the brokers half of the time.
+            Map.entry("commit.interval.ms", "500"),
             // A partition with more records waiting than this is not fetched from.
-            Map.entry("buffered.records.per.partition", "100000"),
+            Map.entry("buffered.records.per.partition", "20000"),
             Map.entry("main.consumer.max.poll.records", "10000"),
             Map.entry("main.consumer.max.partition.fetch.bytes", "8388608"),
             Map.entry("main.consumer.receive.buffer.bytes", "1048576"),

@@ -53,7 +53,7 @@ libraries() { # name directory < group:artifact:version lines
   echo "$list" >"$2/.complete"
 }
 
-JVM="-Xms512m -Xmx1g -XX:+UseParallelGC -Dorg.slf4j.simpleLogger.defaultLogLevel=error"
+JVM="-Xms256m -Xmx512m -XX:+UseParallelGC -Dorg.slf4j.simpleLogger.defaultLogLevel=error"
 # Says when partitions are there.
 JVM+=" -Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.consumer.internals.ConsumerRebalanceListenerInvoker=info"
 
@@ -81,6 +81,10 @@ io.debezium:debezium-connector-jdbc:$CONNECT_JDBC_VERSION
 org.postgresql:postgresql:$POSTGRES_JDBC_VERSION
 D
   libraries connect-mongo "$plugins/mongo" <<<"org.mongodb.kafka:mongo-kafka-connect:$CONNECT_MONGO_VERSION"
+  # Without a list of its connectors it is found only by looking at every class.
+  mkdir -p "$PEERS_DIR/manifest/META-INF/services"
+  echo com.mongodb.kafka.connect.MongoSinkConnector >"$PEERS_DIR/manifest/META-INF/services/org.apache.kafka.connect.sink.SinkConnector"
+  jar --create --file "$plugins/mongo/manifest.jar" -C "$PEERS_DIR/manifest" META-INF || die "jar failed: see above"
   # The worker has these, of other versions; the JDBC sink does not start with both.
   rm -f "$plugins"/*/{jackson-{core,databind,annotations},kafka-clients,connect-api,slf4j-api}-[0-9]*.jar
   program connect env JDK_JAVA_OPTIONS="$JVM" CONNECT_LIBS="$libs" CONNECT_PLUGINS="$plugins" "$ROOT/bench/peers/connect.sh"

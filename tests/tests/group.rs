@@ -16,7 +16,8 @@ fn three_hosts_write_exactly_the_expected_set_in_order() {
     let flow = case.flow_of("quotes", &topic);
     case.install("quotes");
     let hosts: Vec<Host> = (0..3).map(|_| case.start()).collect();
-    hosts.iter().for_each(Host::ready);
+    // A host is ready before it has partitions, and one of them alone would soon have read everything.
+    hosts.iter().for_each(|host| host.wait_for_words("reading flow="));
 
     let samples = samples::quotes(&topic, PARTITIONS, RECORDS, 3);
     let records: Vec<kafka::Outgoing> = samples.iter().map(|s| s.record.clone()).collect();

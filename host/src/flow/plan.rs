@@ -108,8 +108,8 @@ pub fn plan(
 impl Plan {
     /// Whether a running flow of plan `other` only needs the other modules.
     pub fn same_shape(&self, other: &Plan) -> bool {
-        let shape = |plan: &Plan| (plan.topics.clone(), plan.sinks.clone(), plan.delivery, plan.unread_topics());
-        shape(self) == shape(other)
+        (&self.topics, &self.sinks, self.delivery) == (&other.topics, &other.sinks, other.delivery)
+            && self.unread_topics() == other.unread_topics()
     }
 
     /// What a subscription by patterns leaves out, as librdkafka's patterns: the topics that the flow writes itself.

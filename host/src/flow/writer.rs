@@ -162,10 +162,12 @@ impl Writer {
             let patience = if asked { backoff::next(attempt) } else { Duration::ZERO };
             let is_replaced = || asked && !sealed.repeats && self.chains.current().digest != sealed.chain.digest;
             let held = || sealed.spans.iter().any(|s| self.holds(s));
-            if !self.wait(patience, beat, || held() && !is_replaced()) || is_replaced() {
-                if is_replaced() {
-                    self.reread(&sealed.spans);
-                }
+            let is_over = self.wait(patience, beat, || held() && !is_replaced());
+            if is_replaced() {
+                self.reread(&sealed.spans);
+                return None;
+            }
+            if !is_over {
                 return None;
             }
             let (reply, replies) = crossbeam_channel::unbounded();

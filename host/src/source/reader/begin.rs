@@ -15,6 +15,8 @@ use crate::source::resolve::{Answer, Begin, CommitMark, add_marked};
 
 /// Something of a partition, under the epoch that it was asked for.
 type Of<T> = (Partition, u64, T);
+/// Where a partition begins, or why it cannot.
+type Found = Of<Result<Begin, String>>;
 
 impl Loop {
     /// Asks, on a thread of its own, where parked partitions begin.
@@ -93,7 +95,7 @@ impl Loop {
 
     /// Commits where partitions begin that the group has no offset for. On this thread no partition can be handed over
     /// meanwhile: a commit from elsewhere could put the next owner's offset back.
-    fn commit_first(&self, found: &[Of<Result<Begin, String>>]) -> Result<(), String> {
+    fn commit_first(&self, found: &[Found]) -> Result<(), String> {
         let mut list = TopicPartitionList::new();
         for (partition, epoch, answer) in found {
             let Ok(begin) = answer else { continue };
@@ -164,7 +166,7 @@ impl Loop {
 
 /// Answers with the epochs that they were asked for under, and apart from them what has to be asked again. There may be
 /// fewer answers than questions, in another order.
-fn sort_out(asked: &[(Partition, u64)], answers: Vec<Answer>) -> (Vec<Of<Result<Begin, String>>>, Vec<Of<String>>) {
+fn sort_out(asked: &[(Partition, u64)], answers: Vec<Answer>) -> (Vec<Found>, Vec<Of<String>>) {
     let epochs: HashMap<&Partition, u64> = asked.iter().map(|(partition, epoch)| (partition, *epoch)).collect();
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     for (partition, answer) in answers {

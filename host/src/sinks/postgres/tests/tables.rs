@@ -117,7 +117,7 @@ async fn a_schema_that_another_host_creates_meanwhile_is_taken_as_it_is() {
     let shared = target("pg", "s.shared", None, &[], &["n:int"]);
     sink.prepare(std::slice::from_ref(&shared)).await.expect("created");
     let mut other = PgConnection::connect(&db.url).await.expect("connects");
-    let create = format!("BEGIN; {}; CREATE SCHEMA wasmill", super::super::catalogue::LOCK);
+    let create = format!("BEGIN; {}; CREATE SCHEMA wasmill", catalogue::LOCK);
     other.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.expect("created");
     let writing = tokio::spawn(async move { sink.write(&rows(&shared, 0, &["{\"n\":1}"])).await });
     let waits = "SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database \

@@ -126,6 +126,7 @@ pub(crate) fn sink_batch(records: usize, items: Vec<Item>) -> SinkBatch {
         progress: true,
         strict: false,
         redriven: None,
+        settled: Vec::new(),
     }
 }
 

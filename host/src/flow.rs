@@ -2,6 +2,8 @@
 //! them, the writer takes them through the stages of `commit`.
 
 pub mod breaker;
+pub mod drive;
+pub mod finish;
 pub mod letters;
 pub mod plan;
 pub mod running;
@@ -10,8 +12,8 @@ pub mod stages;
 pub mod watch;
 pub mod writer;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -127,4 +129,9 @@ impl Shared {
     pub fn by_flow(&self) -> ByFlow {
         ByFlow { flow: self.name.to_string() }
     }
+}
+
+/// For what is consistent after every statement, so that a panic elsewhere does not spoil it.
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::commit::lanes;
 use crate::outcome::{Code, Output};
 use crate::redrive::{Redriven, Redrives};
 
@@ -60,9 +61,17 @@ pub struct SinkBatch {
     pub strict: bool,
     /// Records in it that were dead letters before.
     pub redriven: Option<Arc<Redrives>>,
+    /// Per span what the group has committed; empty where no batch before this one is on its way.
+    pub settled: Vec<i64>,
 }
 
 impl SinkBatch {
+    /// Per span the offset below which no replay can begin, so that verdicts there are asked for no more.
+    pub fn settled(&self) -> Vec<i64> {
+        let of = |(index, span): (usize, &Span)| lanes::settled(span, self.settled.get(index).copied());
+        self.spans.iter().enumerate().map(of).collect()
+    }
+
     /// `flow/topic-id/partition/offset/path`: the `_id` of a document whose author gave none and the `wasmill-id` header.
     pub fn source_id(&self, item: &Item) -> String {
         if let Some(redriven) = self.redriven_at(item) {

@@ -59,6 +59,32 @@ fn while_mongodb_is_away_records_wait() {
 }
 
 #[test]
+fn postgres_goes_ahead_of_mongodb_by_two_batches_at_most() {
+    let mut case = Case::new("ahead");
+    let (proxy, url) = Proxy::before(&case.mongodb_url.clone());
+    let direct = std::mem::replace(&mut case.mongodb_url, url);
+    let topic = case.topic("in", 1);
+    let flow = case.named("flow");
+    case.flow(&flow, &format!("modules = [\"quotes\"]\ntopics = [\"{topic}\"]\nbatch = {{ records = 10 }}"));
+    case.install("quotes");
+    let host = case.start();
+    kafka::produce(&quotes(&topic, 0, 10));
+    case.wait_until_committed(&flow, &topic, 60);
+    proxy.cut();
+    kafka::produce(&quotes(&topic, 10, 100));
+    // The first batch may be as small as one record; the one after it is full.
+    wait_until("the second batch is in Postgres", 60, || case.database.count("quotes") > 20);
+    wait_until("intake is paused", 60, || host.metric("wasmill_backpressure_paused", &[("flow", &flow)]) == 1.0);
+    assert!(case.database.count("quotes") <= 30);
+    assert_eq!(mongo::documents_of(&direct, DOCUMENTS, &flow).len(), 10);
+    proxy.restore();
+    case.wait_until_committed(&flow, &topic, 60);
+    let expected: Vec<String> = (0..100).map(|n| format!("quote {n}")).collect();
+    assert_eq!(case.database.column("SELECT quotes FROM quotes ORDER BY quote_id"), expected);
+    assert_eq!(mongo::documents_of(&direct, DOCUMENTS, &flow).len(), 100);
+}
+
+#[test]
 fn a_flow_whose_database_is_away_does_not_hold_up_another() {
     let mut case = Case::new("held_up");
     let (proxy, url) = Proxy::before(&case.database.url);

@@ -36,6 +36,16 @@ pub fn moved_on(span: &Span, kafka_lane: i64, committed: Option<i64>) -> bool {
     committed.is_some_and(|committed| committed > span.start.max(kafka_lane)) && !mutant!(JournalTrusted)
 }
 
+/// The offset below which no verdict can be asked for any more. Batches before this one may be on their way; they begin
+/// where the group is, as far as we know.
+pub fn settled(span: &Span, committed: Option<i64>) -> i64 {
+    if mutant!(JournalCutShort) {
+        span.start
+    } else {
+        committed.map_or(span.start, |committed| committed.min(span.start))
+    }
+}
+
 /// The offset to commit: never below what the group has already.
 pub fn to_commit(span: &Span, kafka_lane: i64) -> i64 {
     if mutant!(LaneGoesBack) { span.end } else { span.end.max(kafka_lane) }

@@ -23,7 +23,7 @@ use world::World;
 /// Schedules of an ordinary test run.
 const SCHEDULES: u64 = 200_000;
 /// Schedules within which a broken rule has to show.
-const CAUGHT_WITHIN: u64 = 20_000;
+const CAUGHT_WITHIN: u64 = 300_000;
 /// Rounds in which everything has to be drained once the faults are over.
 const CALM_ROUNDS: usize = 1_500;
 

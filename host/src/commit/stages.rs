@@ -73,6 +73,8 @@ pub struct Commit {
     stages: Vec<Stage>,
     at: usize,
     attempt: u32,
+    /// So many stages the next batch must wait for.
+    first: usize,
 }
 
 impl Commit {
@@ -89,12 +91,19 @@ impl Commit {
             () if mutant!(DeadTableLast) => stages[last - 2..].rotate_left(1),
             () => {}
         }
-        Commit { stages, at: 0, attempt: 0 }
+        Commit { stages, at: 0, attempt: 0, first: sql.len() }
     }
 
     /// The stage to run first.
     pub fn start(&self) -> Action {
         Action::Run(self.stages[0])
+    }
+
+    /// Whether the stages that are left may run beside the first ones of the next batch: the SQL sinks have this one. Their
+    /// progress then tells everything about the order, and what is left can be repeated whatever the next one has done.
+    /// Where there is no SQL sink, nothing would tell.
+    pub fn lets_next_begin(&self) -> bool {
+        self.first > 0 && self.at >= self.first
     }
 
     /// Takes what became of the current stage.

@@ -24,10 +24,13 @@ pub struct Breaker {
     replaced_better: bool,
     /// The latest batches under the same modules, newest last.
     batches: VecDeque<Batch>,
+    /// Number of the last batch.
+    last: u64,
 }
 
 #[derive(Debug, Default)]
 struct Batch {
+    number: u64,
     records: u64,
     refused: u64,
     codes: BTreeMap<String, u64>,
@@ -35,47 +38,42 @@ struct Batch {
 
 impl Breaker {
     pub fn new(active: bool) -> Self {
-        Breaker { active, digest: "".into(), replaced_better: false, batches: VecDeque::new() }
+        Breaker { active, digest: "".into(), replaced_better: false, batches: VecDeque::new(), last: 0 }
     }
 
-    /// Takes a batch of `records` with what the modules condemned of it, before anything of it is written. Says why the
-    /// flow is to stop.
-    pub fn judge(&mut self, digest: &Arc<str>, records: u64, condemned: &[StoredVerdict]) -> Option<String> {
+    /// Takes a batch of `records` with what the modules condemned of it, before anything of it is written, and gives it
+    /// a number. The error says why the flow is to stop.
+    pub fn judge(&mut self, digest: &Arc<str>, records: u64, condemned: &[StoredVerdict]) -> Result<u64, String> {
         if *digest != self.digest {
             let (seen, refused) = self.sums();
             self.replaced_better = seen >= TRIAL && refused * 10 <= seen * MOST;
             self.digest = digest.clone();
             self.batches.clear();
         }
-        self.batches.push_back(Batch { records, ..Batch::default() });
-        self.add(condemned);
+        self.last += 1;
+        self.batches.push_back(Batch { number: self.last, records, ..Batch::default() });
+        self.add_refused(self.last, condemned);
         while self.batches.len() > 1 && self.sums().0 - self.batches[0].records >= WINDOW {
             self.batches.pop_front();
         }
-        self.reason().filter(|_| self.active)
+        self.reason().filter(|_| self.active).map_or(Ok(self.last), Err)
     }
 
-    /// Takes what was refused of the batch in the end, by modules and sinks.
-    pub fn add_refused(&mut self, verdicts: &[StoredVerdict]) {
-        if let Some(batch) = self.batches.back_mut() {
-            *batch = Batch { records: batch.records, ..Batch::default() };
-        }
-        self.add(verdicts);
-    }
-
-    /// Takes the last batch back: it was given up and comes again.
-    pub fn forget_last(&mut self) {
-        self.batches.pop_back();
-    }
-
-    fn add(&mut self, verdicts: &[StoredVerdict]) {
-        let Some(batch) = self.batches.back_mut() else { return };
+    /// Takes what was refused of a batch up to now, by modules and sinks.
+    pub fn add_refused(&mut self, number: u64, verdicts: &[StoredVerdict]) {
+        let Some(batch) = self.batches.iter_mut().rfind(|batch| batch.number == number) else { return };
+        *batch = Batch { number, records: batch.records, ..Batch::default() };
         // A record of several refused outputs is refused once.
         let records: BTreeSet<(usize, i64)> = verdicts.iter().map(|verdict| (verdict.span, verdict.offset)).collect();
         batch.refused = (records.len() as u64).min(batch.records);
         for verdict in verdicts {
             *batch.codes.entry(verdict.code.as_str().to_owned()).or_default() += 1;
         }
+    }
+
+    /// Takes a batch back: it was given up and comes again.
+    pub fn forget(&mut self, number: u64) {
+        self.batches.retain(|batch| batch.number != number);
     }
 
     fn sums(&self) -> (u64, u64) {
@@ -129,55 +127,66 @@ mod tests {
     fn a_batch_that_comes_again_is_counted_once() {
         let mut breaker = Breaker::new(true);
         for _ in 0..3 {
-            assert_eq!(breaker.judge(&"a".into(), 600, &refused(600)), None);
-            breaker.forget_last();
+            let number = breaker.judge(&"a".into(), 600, &refused(600)).expect("too few to judge");
+            breaker.forget(number);
         }
-        assert_eq!(breaker.judge(&"a".into(), 600, &refused(600)), None);
-        assert!(breaker.judge(&"a".into(), 600, &refused(600)).is_some());
+        assert!(breaker.judge(&"a".into(), 600, &refused(600)).is_ok());
+        assert!(breaker.judge(&"a".into(), 600, &refused(600)).is_err());
     }
 
     #[test]
     fn a_flood_stops_the_flow_before_it_is_written() {
         let (mut breaker, digest) = (Breaker::new(true), Arc::from("a"));
-        assert_eq!(breaker.judge(&digest, 600, &refused(600)), None);
-        let reason = breaker.judge(&digest, 400, &refused(400)).expect("it must stop");
+        assert!(breaker.judge(&digest, 600, &refused(600)).is_ok());
+        let reason = breaker.judge(&digest, 400, &refused(400)).expect_err("it must stop");
         assert!(reason.contains("1000 of the last 1000") && reason.contains("trap: 1000"), "{reason}");
-        assert!(Breaker::new(false).judge(&digest, 100_000, &refused(100_000)).is_none());
+        assert!(Breaker::new(false).judge(&digest, 100_000, &refused(100_000)).is_ok());
     }
 
     #[test]
     fn bad_records_among_good_ones_stop_nothing() {
         let (mut breaker, digest) = (Breaker::new(true), Arc::from("a"));
         for _ in 0..1000 {
-            assert_eq!(breaker.judge(&digest, 1_000, &refused(850)), None);
+            assert!(breaker.judge(&digest, 1_000, &refused(850)).is_ok());
         }
         // Only the latest count.
-        assert_eq!(breaker.judge(&digest, 100_000, &[]), None);
-        assert!(breaker.judge(&digest, 2_000, &refused(2_000)).is_some());
+        assert!(breaker.judge(&digest, 100_000, &[]).is_ok());
+        assert!(breaker.judge(&digest, 2_000, &refused(2_000)).is_err());
     }
 
     #[test]
     fn a_small_topic_of_nothing_else_ends_as_dead_letters() {
         let mut breaker = Breaker::new(true);
-        assert!((0..9).all(|_| breaker.judge(&Arc::from("a"), 100, &refused(100)).is_none()));
+        assert!((0..9).all(|_| breaker.judge(&Arc::from("a"), 100, &refused(100)).is_ok()));
     }
 
     #[test]
     fn modules_that_replace_better_ones_are_stopped_sooner() {
         let mut breaker = Breaker::new(true);
-        assert_eq!(breaker.judge(&Arc::from("a"), 500, &refused(10)), None);
-        assert_eq!(breaker.judge(&Arc::from("b"), 60, &refused(60)), None);
-        assert!(breaker.judge(&Arc::from("b"), 60, &refused(20)).is_some());
+        assert!(breaker.judge(&Arc::from("a"), 500, &refused(10)).is_ok());
+        assert!(breaker.judge(&Arc::from("b"), 60, &refused(60)).is_ok());
+        assert!(breaker.judge(&Arc::from("b"), 60, &refused(20)).is_err());
         let mut as_bad_before = Breaker::new(true);
-        assert_eq!(as_bad_before.judge(&Arc::from("a"), 500, &refused(300)), None);
-        assert_eq!(as_bad_before.judge(&Arc::from("b"), 500, &refused(300)), None);
+        assert!(as_bad_before.judge(&Arc::from("a"), 500, &refused(300)).is_ok());
+        assert!(as_bad_before.judge(&Arc::from("b"), 500, &refused(300)).is_ok());
     }
 
     #[test]
     fn what_sinks_refuse_counts_as_well() {
         let (mut breaker, digest) = (Breaker::new(true), Arc::from("a"));
-        assert_eq!(breaker.judge(&digest, 2_000, &[]), None);
-        breaker.add_refused(&refused(2_000));
-        assert!(breaker.judge(&digest, 10, &[]).is_some());
+        assert!(breaker.judge(&digest, 2_000, &[]).is_ok());
+        breaker.add_refused(1, &refused(2_000));
+        assert!(breaker.judge(&digest, 10, &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_refused_late_counts_for_its_own_batch() {
+        let (mut breaker, digest) = (Breaker::new(true), Arc::from("a"));
+        let first = breaker.judge(&digest, 600, &[]).expect("all taken");
+        let second = breaker.judge(&digest, 600, &refused(600)).expect("half of them taken");
+        breaker.add_refused(first, &refused(600));
+        assert!(breaker.judge(&digest, 10, &[]).is_err());
+        breaker.forget(second);
+        assert!(breaker.judge(&digest, 10, &[]).is_ok(), "too few are left");
     }
 }

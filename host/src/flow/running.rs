@@ -11,9 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::info;
 
 use super::breaker::Breaker;
+use super::drive::Drive;
+use super::finish::Finish;
 use super::plan::Plan;
 use super::stages::Stages;
-use super::writer::{self, Silence, Writer};
+use super::writer::{self, Writer};
 use super::{Shared, watch};
 use crate::board::builds::OfSinks;
 use crate::board::{Board, FlowBoard};
@@ -210,16 +212,16 @@ impl Parts {
         let (sealed_tx, sealed) = crossbeam_channel::unbounded();
         let (requests_tx, requests) = crossbeam_channel::unbounded();
         let writer = Writer {
-            shared: self.shared.clone(),
             sealed,
-            requests: requests_tx,
             pool: self.process.pool.clone(),
             chains: self.chains.clone(),
-            abandon: self.abandon.clone(),
-            stages: Stages::default(),
-            silence: Silence::default(),
-            breaker: Breaker::new(self.plan.breaker),
-            pace: self.pace.clone(),
+            drive: Drive {
+                shared: self.shared.clone(),
+                requests: requests_tx,
+                abandon: self.abandon.clone(),
+                stages: Stages::default(),
+            },
+            finish: Finish::new(self.shared.clone(), Breaker::new(self.plan.breaker), self.pace.clone()),
         };
         let writer = self.spawn_writer(writer);
         let reader = self.reader(sealed_tx, requests);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::Shared;
+use super::finish::Tally;
 use super::stages::Batch;
-use super::writer::Tally;
 use crate::board::letters::{self, Letter};
 use crate::board::tap::{self, Tapped, TappedOutput, TappedVerdict};
 use crate::board::{BatchFigures, now};

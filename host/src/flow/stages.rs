@@ -2,7 +2,7 @@
 //! stage comes next is not decided here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use rdkafka::TopicPartitionList;
@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, warn};
 
 use super::letters::dead_letters;
-use super::{DeadLetters, Shared};
+use super::{DeadLetters, Shared, lock};
 use crate::commit::decisions::is_told;
 use crate::commit::stages::{Publication, event_of_publish, publication};
 use crate::commit::{Decisions, Event, Stage, epochs, event_of, lanes};
@@ -55,6 +55,7 @@ impl Batch {
             progress,
             strict: shared.on_error == OnError::Stop,
             redriven: redriven.clone(),
+            settled: Vec::new(),
         };
         let journal = shared.sinks.iter().position(|sink| sink.is_sql());
         let last = sealed.chain.steps.last();
@@ -123,18 +124,18 @@ impl Batch {
     }
 }
 
-/// What the stages remember from one batch to the next.
+/// What the stages remember from one batch to the next. Two batches may be at different stages at a time.
 #[derive(Default)]
 pub struct Stages {
     /// Partition counts of source topics, for the topics that are created like them.
-    counts: HashMap<String, i32>,
+    counts: Mutex<HashMap<String, i32>>,
     /// Problems that are told, by key.
-    told: HashSet<String>,
+    told: Mutex<HashSet<String>>,
 }
 
 impl Stages {
     /// Runs one stage. An error stops the flow.
-    pub fn run(&mut self, shared: &Shared, stage: Stage, batch: &mut Batch) -> Result<Event, String> {
+    pub fn run(&self, shared: &Shared, stage: Stage, batch: &mut Batch) -> Result<Event, String> {
         let (before, after) = match stage {
             Stage::Sql(_) => ("sql.before", "sql.after"),
             Stage::Documents(_) => ("documents.before", "documents.after"),
@@ -153,7 +154,7 @@ impl Stages {
         event
     }
 
-    fn write(&mut self, shared: &Shared, index: usize, batch: &mut Batch) -> Result<Event, String> {
+    fn write(&self, shared: &Shared, index: usize, batch: &mut Batch) -> Result<Event, String> {
         let sink = &shared.sinks[index];
         let to_write = &mut batch.sinks[index];
         let needs_progress = sink.is_sql() && to_write.progress;
@@ -162,6 +163,9 @@ impl Stages {
         }
         if needs_progress && is_told(to_write.journal) {
             to_write.verdicts = batch.decisions.all().to_vec();
+        }
+        if needs_progress {
+            to_write.settled = settled(shared, &to_write.spans);
         }
         let begun = Instant::now();
         match shared.wait_for(sink.write(to_write)) {
@@ -182,7 +186,7 @@ impl Stages {
 
     /// Whether another host goes on with a partition of which the journal's sink has more than we knew: decisions that
     /// counted then may be deleted.
-    fn moved_on(&mut self, shared: &Shared, index: usize, batch: &Batch, written: &Written) -> Option<Event> {
+    fn moved_on(&self, shared: &Shared, index: usize, batch: &Batch, written: &Written) -> Option<Event> {
         let to_write = &batch.sinks[index];
         if !to_write.journal || !lanes::is_replay(&to_write.spans, &written.found) {
             return None;
@@ -205,7 +209,7 @@ impl Stages {
     }
 
     /// Kafka outputs and dead letters, and in a transaction the offsets.
-    fn publish(&mut self, shared: &Shared, batch: &mut Batch) -> Result<Event, String> {
+    fn publish(&self, shared: &Shared, batch: &mut Batch) -> Result<Event, String> {
         let spans = &batch.spans;
         batch.kafka.items.retain(|item| lanes::is_due(item.offset, spans[item.span].kafka_lane));
         let destinations = Destinations::of(&batch.kafka);
@@ -253,7 +257,7 @@ impl Stages {
         }
     }
 
-    fn publish_failed(&mut self, shared: &Shared, error: PublishError) -> Event {
+    fn publish_failed(&self, shared: &Shared, error: PublishError) -> Event {
         let event = event_of_publish(&error);
         match error {
             PublishError::Refused(_) => {}
@@ -268,7 +272,7 @@ impl Stages {
 
     /// Creates the topics of this batch that are not there yet, with as many partitions as their largest source.
     fn ensure_topics(
-        &mut self,
+        &self,
         shared: &Shared,
         batch: &Batch,
         destinations: &Destinations,
@@ -296,17 +300,17 @@ impl Stages {
         shared.kafka.ensure_topics(&topics).map_err(|error| self.publish_failed(shared, error))
     }
 
-    fn count(&mut self, shared: &Shared, topic: &str) -> Result<i32, String> {
-        if let Some(count) = self.counts.get(topic) {
+    fn count(&self, shared: &Shared, topic: &str) -> Result<i32, String> {
+        if let Some(count) = lock(&self.counts).get(topic) {
             return Ok(*count);
         }
         let counts = topics::partition_counts(&shared.consumer, &[topic.to_owned()])?;
         let count = *counts.get(topic).ok_or_else(|| format!("topic {topic} is gone"))?;
-        self.counts.insert(topic.to_owned(), count);
+        lock(&self.counts).insert(topic.to_owned(), count);
         Ok(count)
     }
 
-    fn dead_table(&mut self, shared: &Shared, batch: &Batch) -> Event {
+    fn dead_table(&self, shared: &Shared, batch: &Batch) -> Event {
         let DeadLetters::Table(table) = &shared.dead_letters else { return Event::Done };
         let letters = letters(shared, batch, batch.decisions.all());
         let Some(sink) = shared.sinks.iter().find(|sink| sink.is_sql()).filter(|_| !letters.is_empty()) else {
@@ -324,7 +328,7 @@ impl Stages {
         }
     }
 
-    fn offsets(&mut self, shared: &Shared, batch: &Batch) -> Event {
+    fn offsets(&self, shared: &Shared, batch: &Batch) -> Event {
         let mut list = TopicPartitionList::new();
         for (sealed, offset, mark) in batch.commits() {
             let partition = (sealed.span.topic.clone(), sealed.span.partition);
@@ -347,21 +351,22 @@ impl Stages {
         }
     }
 
-    fn failed(&mut self, shared: &Shared, what: &str, words: &str) {
+    fn failed(&self, shared: &Shared, what: &str, words: &str) {
         let key = format!("flow {} sink {what}", shared.name);
         shared.retried(what).inc();
         shared.board.failed(what, words);
         warn!(flow = %shared.name, sink = what, "{words}");
         shared.health.problem(&key, words);
-        self.told.insert(key);
+        lock(&self.told).insert(key);
     }
 
-    fn solved(&mut self, shared: &Shared, what: &str) {
-        if self.told.is_empty() {
+    fn solved(&self, shared: &Shared, what: &str) {
+        let mut told = lock(&self.told);
+        if told.is_empty() {
             return;
         }
         let key = format!("flow {} sink {what}", shared.name);
-        if self.told.remove(&key) {
+        if told.remove(&key) {
             tracing::info!(flow = %shared.name, sink = what, "works again");
             shared.health.solved(&key);
             shared.board.works_again(what);
@@ -402,6 +407,12 @@ fn refuse_outputs(shared: &Shared, batch: &mut Batch, refused: &[Refusal]) -> Re
     let mut index = 0..;
     batch.kafka.items.retain(|_| index.next().is_none_or(|index| !gone.contains(&index)));
     Ok(())
+}
+
+/// How far the group is, per span; where that is not known, nothing is settled.
+fn settled(shared: &Shared, spans: &[Span]) -> Vec<i64> {
+    let committed = |span: &Span| shared.ownership.committed(&(span.topic.clone(), span.partition));
+    spans.iter().map(|span| committed(span).unwrap_or(0)).collect()
 }
 
 fn note_committed(shared: &Shared, batch: &Batch) {

@@ -1,4 +1,4 @@
-//! A host: its source thread and its writer thread, each as a state machine that makes one external call per step.
+//! A host: its source thread and the two threads of its writer, each as a state machine that makes one external call per step.
 
 use std::collections::VecDeque;
 
@@ -20,6 +20,8 @@ pub(super) struct Host {
     pub(super) slots: Vec<Option<Slot>>,
     pub(super) sealed: VecDeque<Batch>,
     pub(super) writing: Option<Writing>,
+    /// What the SQL sinks have, on its way through the other stages.
+    pub(super) resting: Option<Writing>,
     /// The epoch of the producer, once it is registered.
     pub(super) producer: Option<u32>,
     /// Steps that it is not scheduled for.
@@ -37,6 +39,7 @@ impl Host {
             slots: vec![None; world.plan.partitions()],
             sealed: VecDeque::new(),
             writing: None,
+            resting: None,
             producer: None,
             stopped: 0,
         }
@@ -56,13 +59,13 @@ impl Host {
         if world.group.has(self.index, self.process) && world.rng.chance(500) {
             self.generation = world.group.generation;
         }
-        let busy = self.writing.is_some() || !self.sealed.is_empty();
+        let busy = self.writing.is_some() || self.resting.is_some() || !self.sealed.is_empty();
         if busy && world.rng.chance(600) { self.write(world) } else { self.read(world) }
     }
 
     /// Whether its next call was decided on before.
     pub(super) fn is_half_way(&self) -> bool {
-        self.writing.as_ref().is_some_and(|writing| writing.at != At::Check)
+        [&self.writing, &self.resting].into_iter().flatten().any(|writing| writing.at != At::Check)
     }
 
     pub(super) fn say(&self, world: &World, what: impl FnOnce() -> String) {

@@ -54,6 +54,10 @@ mutants! {
     JournalNotPerSink "journal_not_per_sink",
     /// A host that stood still takes verdicts that are deleted for none.
     JournalTrusted "journal_trusted",
+    /// Verdicts are deleted although the batch that they belong to is not committed.
+    JournalCutShort "journal_cut_short",
+    /// A batch that is given up is read again although the one before is not through.
+    GivenUpAtOnce "given_up_at_once",
     /// Transactional flows commit offsets without a transaction where there is nothing to publish.
     PlainCommit "plain_commit",
     /// Dead letters become rows after the offsets are committed.

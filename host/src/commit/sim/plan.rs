@@ -65,6 +65,8 @@ pub(super) struct Plan {
     /// A commit without a transaction may be sent in a later generation than it was decided in. It puts the group back,
     /// to where verdicts are deleted: harmless only where each attempt would decide the same.
     pub(super) late_commits: bool,
+    /// A batch is begun before the last one is through.
+    pub(super) overlaps: bool,
     /// By how much faults are rarer than they could be.
     pub(super) mildness: usize,
 }
@@ -95,6 +97,7 @@ impl Plan {
             restores,
             steps: 60 + rng.below(340),
             late_commits: false,
+            overlaps: sql > 0 && rng.chance(700),
             mildness: 1 + rng.below(4),
         };
         // A host that wakes after a restore may write a verdict that only it has, to where dead letters are out already.

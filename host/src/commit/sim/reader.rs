@@ -94,7 +94,7 @@ impl Host {
                 Some(committed) => State::Asked(committed),
                 None => return,
             },
-            State::Asked(committed) => match self.beginning(world, partition, committed) {
+            State::Asked(committed) => match self.beginning(world, partition, epoch, committed) {
                 Some(state) => state,
                 None => return,
             },
@@ -104,7 +104,7 @@ impl Host {
         self.slots[partition] = Some(Slot { epoch, state });
     }
 
-    fn beginning(&self, world: &mut World, partition: usize, committed: Option<i64>) -> Option<State> {
+    fn beginning(&mut self, world: &mut World, partition: usize, epoch: u64, committed: Option<i64>) -> Option<State> {
         let lanes: Vec<i64> = world.sql.iter().filter_map(|sql| sql.lanes[partition]).collect();
         let group = group_offset(committed, lanes.iter().copied()).unwrap_or(0);
         let end = world.end(partition);
@@ -119,6 +119,7 @@ impl Host {
             world.kafka.committed[partition] = Some(beginning.kafka_lane);
         }
         let crate::commit::begin::Beginning { start, kafka_lane, passed } = beginning;
+        self.epochs.commit(&world.plan.names[partition], epoch, start);
         Some(State::Reading { kafka_lane, passed, next: start })
     }
 

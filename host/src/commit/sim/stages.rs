@@ -26,6 +26,8 @@ impl Host {
         let blind = std::mem::take(&mut writing.unknown) && mutant!(BlindRetry);
         let items: Vec<Item> = batch.items.iter().filter(of_sink).cloned().collect();
         let spans: Vec<Span> = batch.spans.iter().map(|sealed| sealed.span.clone()).collect();
+        let committed = |span: &Span| self.epochs.committed(&world.plan.names[span.partition as usize]).unwrap_or(0);
+        let settled: Vec<i64> = spans.iter().map(|span| lanes::settled(span, Some(committed(span)))).collect();
         let database = &mut world.sql[sink];
         if blind {
             let again = items.iter().filter(|item| !item.out.refused);
@@ -33,7 +35,7 @@ impl Host {
         }
         let journal = sink == 0;
         let told = if is_told(journal) { batch.decisions.all() } else { &[] };
-        let (found, refused, journalled) = match write_sql(database, &spans, &items, told) {
+        let (found, refused, journalled) = match write_sql(database, (&spans, &settled), &items, told) {
             Ok(written) => written,
             Err(error) => return event_of(&error),
         };
@@ -171,6 +173,7 @@ impl Host {
                 if world.fails(50) {
                     return Err(PublishError::Unknown(String::new()));
                 }
+                self.note_committed(world, batch);
                 Ok(Step::Over(Event::DoneWithOffsets))
             }
         }
@@ -193,7 +196,11 @@ impl Host {
         let offsets = writing.batch.offsets();
         world.check_commit(&offsets, world.kafka.committed);
         offsets.into_iter().for_each(|(partition, offset)| world.kafka.committed[partition] = Some(offset));
-        if world.fails(50) { Event::Failed } else { Event::Done }
+        if world.fails(50) {
+            return Event::Failed;
+        }
+        self.note_committed(world, &writing.batch);
+        Event::Done
     }
 }
 
@@ -209,7 +216,7 @@ type Written = (Vec<i64>, Vec<StoredVerdict>, Vec<StoredVerdict>);
 /// What the statements of a SQL sink do.
 fn write_sql(
     database: &mut Sql,
-    spans: &[Span],
+    (spans, settled): (&[Span], &[i64]),
     items: &[Item],
     handed: &[StoredVerdict],
 ) -> Result<Written, SinkError> {
@@ -240,7 +247,7 @@ fn write_sql(
     for (index, (span, found)) in spans.iter().zip(&found).enumerate() {
         if let Some(next) = lanes::advanced(span, *found) {
             database.lanes[partition(index)] = Some(next);
-            database.journal.retain(|(p, verdict)| *p != partition(index) || verdict.offset >= span.start);
+            database.journal.retain(|(p, verdict)| *p != partition(index) || verdict.offset >= settled[index]);
         }
     }
     Ok((found, refused, journalled))

@@ -1,4 +1,4 @@
-//! The writer thread: takes a batch through the stages, one external call per step.
+//! The writer's threads: take a batch through the stages, one external call per step.
 
 use super::batch::Batch;
 use super::host::Host;
@@ -40,15 +40,39 @@ pub(super) enum Step {
 
 impl Host {
     pub(super) fn write(&mut self, world: &mut World) {
+        if self.resting.is_some() && world.rng.chance(500) {
+            self.resting = self.resting.take().and_then(|writing| self.step_of(world, writing));
+            return;
+        }
         let Some(mut writing) = self.writing.take() else { return self.take(world) };
         if !writing.batch.transformed {
             writing.batch.transform(world);
+            // The modules ask for another attempt, and are replaced.
+            if world.fails(10) {
+                writing.action = Action::Abandon(Abandon::Reread);
+            }
             self.writing = Some(writing);
-            return;
+        } else if world.plan.overlaps && writing.commit.lets_next_begin() {
+            match &self.resting {
+                Some(_) => self.writing = Some(writing),
+                None => self.resting = Some(writing),
+            }
+        } else if self.resting.is_some() && matches!(writing.action, Action::Abandon(_)) && !mutant!(GivenUpAtOnce) {
+            // As the writer's first thread does: it waits until the other has nothing to do.
+            self.writing = Some(writing);
+        } else {
+            self.writing = self.step_of(world, writing);
         }
+    }
+
+    /// Nothing where the batch was at its end.
+    fn step_of(&mut self, world: &mut World, mut writing: Writing) -> Option<Writing> {
         let stage = match writing.action {
             Action::Run(stage) | Action::RetryLater(stage, _) => stage,
-            Action::Finished | Action::Abandon(_) => return self.finish(world, writing),
+            Action::Finished | Action::Abandon(_) => {
+                self.finish(world, writing);
+                return None;
+            }
         };
         let step = match writing.at {
             At::Check => {
@@ -63,12 +87,9 @@ impl Host {
                 self.say(world, || format!("{stage:?}: {event:?}"));
                 writing.at = At::Check;
                 writing.action = writing.commit.on(event);
-                if matches!(writing.action, Action::Finished | Action::Abandon(_)) {
-                    return self.finish(world, writing);
-                }
             }
         }
-        self.writing = Some(writing);
+        Some(writing)
     }
 
     fn take(&mut self, world: &World) {
@@ -114,6 +135,13 @@ impl Host {
             Action::Abandon(Abandon::Reread) => self.reread(world, &batch.spans),
             Action::Abandon(Abandon::Fenced) => world.broken.push("fenced without a twin".into()),
             _ => {}
+        }
+    }
+
+    /// The group has the offsets of a batch.
+    pub(super) fn note_committed(&mut self, world: &World, batch: &Batch) {
+        for (sealed, (_, offset)) in batch.spans.iter().zip(batch.offsets()) {
+            self.epochs.commit(&world.plan.names[sealed.span.partition as usize], sealed.epoch, offset);
         }
     }
 }

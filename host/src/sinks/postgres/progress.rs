@@ -10,7 +10,7 @@ use super::{catalogue, history};
 use crate::commit::lanes;
 use crate::outcome::Code;
 use crate::sinks::sql::letters::storable;
-use crate::sinks::{Lane, Span, StoredVerdict};
+use crate::sinks::{Lane, SinkBatch, Span, StoredVerdict};
 
 /// The tables. Half of each page stays free, so that moving an offset stays within its page.
 const TABLES: &str = "\
@@ -46,9 +46,9 @@ ORDER BY 3, 4, 5 ON CONFLICT DO NOTHING";
 
 /// Compare and set; verdicts that no replay can ask for any more go in the same round trip.
 const ADVANCE: &str = "WITH s AS (SELECT * FROM unnest($3::text[], $4::text[], $5::int4[], $6::int8[], $7::int8[], $8::int8[], $9::text[]) \
-  AS s(topic, topic_id, part, start, cur, next, digest)), \
+  AS s(topic, topic_id, part, settled, cur, next, digest)), \
 gone AS (DELETE FROM wasmill.verdict v USING s WHERE v.consumer_group = $1 AND v.kept_by = $2 AND v.topic = s.topic \
-  AND v.topic_id = s.topic_id AND v.\"partition\" = s.part AND v.\"offset\" < s.start) \
+  AND v.topic_id = s.topic_id AND v.\"partition\" = s.part AND v.\"offset\" < s.settled) \
 UPDATE wasmill.progress p SET next_offset = s.next, module_digest = s.digest FROM s \
 WHERE p.consumer_group = $1 AND p.sink = $2 AND p.topic = s.topic AND p.topic_id = s.topic_id AND p.\"partition\" = s.part \
   AND p.next_offset = s.cur";
@@ -133,20 +133,27 @@ impl Owner<'_> {
     }
 
     /// Moves the rows from `found` to the ends of their spans. `false` where one was not at `found` any more.
-    pub(super) async fn advance(self, session: &mut Session, spans: &[Span], found: &[i64]) -> Result<bool, Failure> {
-        let due = || spans.iter().zip(found).filter_map(|(span, cur)| Some((span, *cur, lanes::advanced(span, *cur)?)));
-        let next: Vec<i64> = due().map(|(_, _, next)| next).collect();
-        let count = next.len();
-        if count == 0 {
+    pub(super) async fn advance(
+        self,
+        session: &mut Session,
+        batch: &SinkBatch,
+        found: &[i64],
+    ) -> Result<bool, Failure> {
+        let settled = batch.settled();
+        let spans = || batch.spans.iter().enumerate();
+        let due: Vec<(usize, i64)> =
+            spans().filter_map(|(i, span)| Some((i, lanes::advanced(span, found[i])?))).collect();
+        if due.is_empty() {
             return Ok(true);
         }
-        let (moved, cur): (Vec<Span>, Vec<i64>) = due().map(|(span, cur, _)| (span.clone(), cur)).unzip();
+        let of_due = |values: &[i64]| -> Vec<i64> { due.iter().map(|(i, _)| values[*i]).collect() };
+        let moved: Vec<Span> = due.iter().map(|(i, _)| batch.spans[*i].clone()).collect();
         let mut arguments = self.bind(&moved)?;
-        push(&mut arguments, starts(&moved))?;
-        push(&mut arguments, cur)?;
-        push(&mut arguments, next)?;
+        push(&mut arguments, of_due(&settled))?;
+        push(&mut arguments, of_due(found))?;
+        push(&mut arguments, due.iter().map(|(_, next)| *next).collect::<Vec<_>>())?;
         push(&mut arguments, moved.iter().map(|s| s.digest.to_string()).collect::<Vec<_>>())?;
-        Ok(session.execute(ADVANCE, arguments).await? == count as u64)
+        Ok(session.execute(ADVANCE, arguments).await? == due.len() as u64)
     }
 
     /// Moves what is stored to the starts of the spans; where nothing is stored, nothing is.

@@ -132,7 +132,7 @@ impl Write<'_> {
             owner.keep(session, spans, &decided).await.map_err(|e| self.progress_stop(e))?;
         }
         if self.batch.progress {
-            let moved = owner.advance(session, spans, &found).await.map_err(|e| self.progress_stop(e))?;
+            let moved = owner.advance(session, self.batch, &found).await.map_err(|e| self.progress_stop(e))?;
             if !moved && !failpoint::switched("sql.no-cas") {
                 return Err(SinkError::wait(self.doing("move the progress: another host moved it meanwhile")).into());
             }

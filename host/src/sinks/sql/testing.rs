@@ -51,6 +51,7 @@ pub(crate) fn batch(start: i64, outputs: Vec<Output>) -> SinkBatch {
         progress: true,
         strict: false,
         redriven: None,
+        settled: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::errors::Failure;
 use super::{history, run};
 use crate::commit::lanes;
 use crate::outcome::Code;
-use crate::sinks::{Lane, Span, StoredVerdict};
+use crate::sinks::{Lane, SinkBatch, Span, StoredVerdict};
 
 const TABLES: &str = "\
 CREATE TABLE IF NOT EXISTS wasmill_progress (consumer_group TEXT, topic TEXT, topic_id TEXT, \"partition\" INTEGER, sink TEXT, \
@@ -90,12 +90,12 @@ impl Owner<'_> {
     pub(super) async fn advance(
         self,
         connection: &mut SqliteConnection,
-        spans: &[Span],
+        batch: &SinkBatch,
         found: &[i64],
     ) -> Result<bool, Failure> {
-        for (span, cur) in spans.iter().zip(found) {
+        for ((span, cur), settled) in batch.spans.iter().zip(found).zip(batch.settled()) {
             let Some(next) = lanes::advanced(span, *cur) else { continue };
-            self.bind(CLEAR, span).bind(span.start).execute(&mut *connection).await?;
+            self.bind(CLEAR, span).bind(settled).execute(&mut *connection).await?;
             let update = self.bind(ADVANCE, span).bind(next).bind(span.digest.to_string()).bind(*cur);
             if update.execute(&mut *connection).await?.rows_affected() != 1 {
                 return Ok(false);

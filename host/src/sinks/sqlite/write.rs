@@ -69,7 +69,7 @@ async fn attempt(
         written.journalled = owner.kept(connection, &batch.spans, &from).await.map_err(doing)?;
         let decided = verdicts(&sink.name, batch, &written.refused, &from);
         owner.keep(connection, &batch.spans, &decided).await.map_err(doing)?;
-        if !owner.advance(connection, &batch.spans, &from).await.map_err(doing)? {
+        if !owner.advance(connection, batch, &from).await.map_err(doing)? {
             return Err(SinkError::wait(sink.doing("move its progress")));
         }
         owner.note_changes(connection, &batch.spans, &lanes).await.map_err(doing)?;

@@ -201,9 +201,13 @@ fn a_missing_modules_folder_is_named_and_waited_for() {
     let topic = case.topic("in", 1);
     let flow = case.flow_of("quotes", &topic);
     let host = case.start_with(&case.config().replace("dir = \"modules\"", "dir = \"elsewhere\""));
-    wait_until("the folder is named", 30, || host.stderr().contains("elsewhere"));
+    assert_eq!(host.get("/health/ready").0, 503);
+    wait_until("the folder is named", 60, || host.stderr().contains("elsewhere"));
+    wait_until("and in the health as well", 60, || host.get("/health/ready").1.contains("elsewhere does not exist"));
     case.install("quotes");
     std::fs::rename(case.path().join("modules"), case.path().join("elsewhere")).expect("renamed");
+    host.ready();
+    assert!(!host.flow_state(&flow).is_null(), "ready before the flow was started");
     kafka::produce(&[Outgoing::to(&topic).value(samples::quote_json("found", "Homer", ""))]);
     case.wait_until_committed(&flow, &topic, 60);
 }

@@ -105,6 +105,7 @@ impl Stage {
         let (metrics, health, shutdown) = (Metrics::new(), Health::new(), Shutdown::new());
         let tokio = tokio_runtime()?;
         let board = Board::new(metrics.clone(), health.clone(), lines);
+        supervisor::not_ready_yet(&health);
         let server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
         let settings =
             Settings { config, once: false, board, shutdown: shutdown.clone(), tokio: tokio.handle().clone() };

@@ -97,7 +97,7 @@ pub fn create_topic(topic: &str, partitions: i32) {
 /// Number of partitions with a leader; 0 where there is no such topic.
 pub fn partition_count(topic: &str) -> i32 {
     let consumer: BaseConsumer = client().create().expect("a consumer");
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("the brokers answer");
+    let metadata = answer("the brokers know their topics", || consumer.fetch_metadata(Some(topic), TIMEOUT));
     let partitions = metadata.topics().first().map(|t| t.partitions()).unwrap_or_default();
     partitions.iter().filter(|p| p.leader() >= 0 && p.error().is_none()).count() as i32
 }
@@ -115,7 +115,7 @@ pub fn produce(records: &[Outgoing]) -> Vec<(i32, i64)> {
     for (index, record) in records.iter().enumerate() {
         send(&producer, index, record);
     }
-    producer.flush(TIMEOUT).expect("the brokers take the records");
+    producer.flush(4 * TIMEOUT).expect("the brokers take the records");
     let failed = producer.context().failed.lock().expect("no callback panicked").clone();
     assert!(failed.is_empty(), "{} records were not produced, the first because of {}", failed.len(), failed[0]);
     producer.context().places.lock().expect("no callback panicked").clone()
@@ -138,6 +138,11 @@ impl Sender {
     pub fn send(&self, topic: &str, value: &str) {
         let record = BaseRecord::<str, str>::to(topic).payload(value);
         self.0.send(record).map_err(|(cause, _)| cause).expect("queued");
+    }
+
+    /// Waits until everything that was sent is in its topic.
+    pub fn flush(&self) {
+        self.0.flush(4 * TIMEOUT).expect("the brokers take the records");
     }
 }
 
@@ -214,7 +219,7 @@ pub fn members(group: &str) -> usize {
 /// What a cluster answers once its leaders and coordinators have settled: a broker that was just elected refuses for a
 /// moment, and librdkafka hands some of these refusals on.
 pub(crate) fn answer<T>(what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> T {
-    crate::wait_for(what, TIMEOUT.as_secs(), || match ask() {
+    crate::wait_for(what, 4 * TIMEOUT.as_secs(), || match ask() {
         Ok(found) => Some(found),
         Err(e) if is_passing(&e) => None,
         Err(e) => panic!("{what}: {e}"),
@@ -298,11 +303,16 @@ fn read_to_the_end(consumer: &BaseConsumer, partitions: usize) -> Vec<Incoming> 
 }
 
 fn is_passing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, UnknownTopicOrPartition};
+    use RDKafkaErrorCode::{
+        AllBrokersDown, BrokerTransportFailure, NetworkException, OperationTimedOut, RequestTimedOut,
+    };
     use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
-    let of_leaders = [AllBrokersDown, BrokerTransportFailure, NotLeaderForPartition, UnknownTopicOrPartition];
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable, UnknownTopicOrPartition};
+    let of_ways = [AllBrokersDown, BrokerTransportFailure, NetworkException, OperationTimedOut, RequestTimedOut];
+    let of_leaders = [LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable, UnknownTopicOrPartition];
     let of_coordinators = [CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator];
-    error.rdkafka_error_code().is_some_and(|code| of_leaders.contains(&code) || of_coordinators.contains(&code))
+    let passing = [&of_ways[..], &of_leaders, &of_coordinators].concat();
+    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 fn incoming(message: &impl Message) -> Incoming {

@@ -160,8 +160,8 @@ impl Cluster {
         Ok(set.map(|entry| (entry.name, entry.value.unwrap_or_default())).collect())
     }
 
-    /// Makes a topic and waits until every partition has a leader. `false`: it was there already.
-    pub fn create(&self, new: &NewTopic) -> Result<bool, String> {
+    /// Makes a topic, waits until every partition has a leader, and returns it. `false`: it was there already.
+    pub fn create(&self, new: &NewTopic) -> Result<(bool, Topic), String> {
         let failed = |cause: String| format!("could not create topic {}: {cause}", new.name);
         let admin = self.admin().map_err(failed)?;
         let mut topic =
@@ -177,15 +177,14 @@ impl Cluster {
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => false,
             Some(Err((_, code))) => return Err(failed(format!("{code}{}", advice(code)))),
         };
-        self.wait_for(&new.name)?;
-        Ok(made)
+        Ok((made, self.wait_for(&new.name)?))
     }
 
-    fn wait_for(&self, name: &str) -> Result<(), String> {
+    fn wait_for(&self, name: &str) -> Result<Topic, String> {
         let begun = Instant::now();
         while begun.elapsed() < SHOWS_UP {
-            if self.topic(name)?.is_some_and(|topic| topic.leaderless() == 0) {
-                return Ok(());
+            if let Some(topic) = self.topic(name)?.filter(|topic| topic.leaderless() == 0) {
+                return Ok(topic);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

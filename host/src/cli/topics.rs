@@ -108,11 +108,11 @@ fn create_topic(cluster: &Cluster, args: &CreateArgs, json: bool) -> Result<(), 
         replication: args.replication_factor.unwrap_or(-1),
         settings: args.set.clone(),
     };
-    if !cluster.create(&new).map_err(Failure::environment)? {
+    let (made, topic) = cluster.create(&new).map_err(Failure::environment)?;
+    if !made {
         let words = format!("topic {0} is there already: wasmill topics describe {0} shows it", args.topic);
         return Err(Failure::runtime(words));
     }
-    let topic = find(cluster, &args.topic)?;
     show::list(&[topic], json);
     Ok(())
 }

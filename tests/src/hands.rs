@@ -41,7 +41,7 @@ pub fn metadata(group: &str, topic: &str) -> String {
     let mut asked = TopicPartitionList::new();
     asked.add_partition(topic, 0);
     let found =
-        kafka::answer("the coordinator has the metadata", || consumer.committed_offsets(asked.clone(), TIMEOUT));
+        kafka::answer("the coordinator has the metadata", || consumer.committed_offsets(asked.clone(), kafka::ASK));
     found.elements().first().map(|element| element.metadata().to_owned()).unwrap_or_default()
 }
 

@@ -63,7 +63,7 @@ fn redrive(case: &Case, flow: &str, more: &[&str]) -> (Vec<String>, u64) {
 }
 
 fn own_outputs(flow: &str) -> Vec<Incoming> {
-    let mut outputs = kafka::consume("fixable_out");
+    let mut outputs = kafka::consume_settled("fixable_out");
     outputs.retain(|output| output.header("wasmill-id").starts_with(&format!("{flow}/")));
     outputs
 }

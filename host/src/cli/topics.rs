@@ -126,10 +126,9 @@ fn describe_topic(cluster: &Cluster, args: &DescribeArgs, json: bool) -> Result<
         out::say(&words);
         Default::default()
     });
-    let readers = cluster.readers(&topic, args.group.as_deref()).unwrap_or_else(|words| {
-        out::say(&words);
-        Vec::new()
-    });
+    let readers = cluster.readers(&topic, args.group.as_deref());
+    let (readers, unread) = readers.unwrap_or_else(|words| (Vec::new(), vec![words]));
+    unread.iter().for_each(|words| out::say(words));
     show::describe(&show::Described { topic: &topic, ends: &ends, settings: &settings, readers: &readers }, json);
     Ok(())
 }

@@ -43,11 +43,11 @@ TOML
 
 start_host() {
   NO_COLOR=1 setsid "$WASMILL" run -c "$STATE/wasmill.toml" </dev/null >"$LOG" 2>&1 &
-  local pid=$! end=$((SECONDS + 60))
+  local pid=$! end=$((SECONDS + 120))
   record wasmill "$pid" TERM
   until [ "$(page /health/ready 2>/dev/null)" = 200 ]; do
     kill -0 "$pid" 2>/dev/null || die "the host ended: $(tail -n 5 "$LOG")"
-    [ "$SECONDS" -lt "$end" ] || die "the host is not ready after 60 s: $(tail -n 5 "$LOG")"
+    [ "$SECONDS" -lt "$end" ] || die "the host is not ready after 120 s: $(tail -n 5 "$LOG")"
     sleep 0.1
   done
 }

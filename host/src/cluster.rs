@@ -4,6 +4,7 @@
 pub mod tail;
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, ResourceSpecifier, TopicReplication};
@@ -18,6 +19,8 @@ use crate::source::trouble::{self, Telling};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time for hearing what the client complains of.
 const HEARING: Duration = Duration::from_millis(100);
+/// Groups that are asked for at once: each needs a client, which takes its time to connect.
+const AT_ONCE: usize = 8;
 /// Time for a new topic to have leaders.
 const SHOWS_UP: Duration = Duration::from_secs(15);
 
@@ -113,20 +116,40 @@ impl Cluster {
         ends.map_err(|cause| self.explain(&format!("read the ends of {topic}/{partition}"), &cause))
     }
 
-    /// The groups that have committed in a topic or are known under this name, by name.
-    pub fn readers(&self, topic: &Topic, only: Option<&str>) -> Result<Vec<Reader>, String> {
+    /// The groups that have committed in a topic or are known under this name, by name; then why others are left out.
+    pub fn readers(&self, topic: &Topic, only: Option<&str>) -> Result<(Vec<Reader>, Vec<String>), String> {
         let groups = self.consumer.fetch_group_list(only, PATIENCE);
         let groups = groups.map_err(|cause| self.explain("ask for the consumer groups", &cause))?;
-        let mut readers = Vec::new();
-        for group in groups.groups().iter().filter(|group| only.is_none_or(|only| group.name() == only)) {
-            let committed = self.committed(group.name(), topic)?;
-            if !committed.is_empty() {
-                let (group, state, members) = (group.name().into(), group.state().into(), group.members().len());
-                readers.push(Reader { group, state, members, committed });
+        let groups = groups.groups().iter().filter(|group| only.is_none_or(|only| group.name() == only));
+        let groups: Vec<Reader> = groups
+            .map(|group| Reader {
+                group: group.name().into(),
+                state: group.state().into(),
+                members: group.members().len(),
+                committed: BTreeMap::new(),
+            })
+            .collect();
+        let ask = |reader: &Reader| {
+            let committed = self.committed(&reader.group, topic)?;
+            Ok(Reader { committed, ..reader.clone() })
+        };
+        let found: Vec<Result<Reader, String>> = thread::scope(|scope| {
+            let parts = groups.chunks(groups.len().div_ceil(AT_ONCE).max(1));
+            let asking: Vec<_> =
+                parts.map(|part| scope.spawn(move || part.iter().map(ask).collect::<Vec<_>>())).collect();
+            let done = asking.into_iter().map(thread::ScopedJoinHandle::join);
+            done.flat_map(|found| found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        let (mut readers, mut unread) = (Vec::new(), Vec::new());
+        for reader in found {
+            match reader {
+                Ok(reader) if reader.committed.is_empty() => {}
+                Ok(reader) => readers.push(reader),
+                Err(words) => unread.push(words),
             }
         }
         readers.sort_by(|a, b| a.group.cmp(&b.group));
-        Ok(readers)
+        Ok((readers, unread))
     }
 
     fn committed(&self, group: &str, topic: &Topic) -> Result<BTreeMap<i32, i64>, String> {
@@ -160,8 +183,8 @@ impl Cluster {
         Ok(set.map(|entry| (entry.name, entry.value.unwrap_or_default())).collect())
     }
 
-    /// Makes a topic and waits until every partition has a leader. `false`: it was there already.
-    pub fn create(&self, new: &NewTopic) -> Result<bool, String> {
+    /// Makes a topic, waits until every partition has a leader, and returns it. `false`: it was there already.
+    pub fn create(&self, new: &NewTopic) -> Result<(bool, Topic), String> {
         let failed = |cause: String| format!("could not create topic {}: {cause}", new.name);
         let admin = self.admin().map_err(failed)?;
         let mut topic =
@@ -177,15 +200,14 @@ impl Cluster {
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => false,
             Some(Err((_, code))) => return Err(failed(format!("{code}{}", advice(code)))),
         };
-        self.wait_for(&new.name)?;
-        Ok(made)
+        Ok((made, self.wait_for(&new.name)?))
     }
 
-    fn wait_for(&self, name: &str) -> Result<(), String> {
+    fn wait_for(&self, name: &str) -> Result<Topic, String> {
         let begun = Instant::now();
         while begun.elapsed() < SHOWS_UP {
-            if self.topic(name)?.is_some_and(|topic| topic.leaderless() == 0) {
-                return Ok(());
+            if let Some(topic) = self.topic(name)?.filter(|topic| topic.leaderless() == 0) {
+                return Ok(topic);
             }
             std::thread::sleep(Duration::from_millis(20));
         }

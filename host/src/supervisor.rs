@@ -17,6 +17,7 @@ use crate::board::{Board, Order, Status};
 use crate::config::{Config, Limits};
 use crate::flow::plan::{Plan, Refusal, plan};
 use crate::flow::running::{End, Process, Running};
+use crate::health::Health;
 use crate::metrics::BySwap;
 use crate::modules::store::{Kept, Ran, Store};
 use crate::modules::{Event, Folder, FolderSettings};
@@ -33,6 +34,8 @@ const DRAIN: Duration = Duration::from_secs(4);
 const LEAVE: Duration = Duration::from_secs(5);
 /// A flow that loses its place in the group twice within this time has a rival.
 const DISPLACED_AGAIN: Duration = Duration::from_secs(60);
+/// What the health of the host says of the modules folder as a whole goes by this name.
+const FOLDER: &str = "modules";
 
 /// Exit codes of the process.
 pub mod exit {
@@ -65,6 +68,11 @@ impl Failure {
     pub fn new(code: u8, message: impl Into<String>) -> Self {
         Failure { code, message: message.into() }
     }
+}
+
+/// Not ready until the flows have been started. To be said before anybody can ask.
+pub fn not_ready_yet(health: &Health) {
+    health.problem(FOLDER, "flows start when the modules folder has been looked through");
 }
 
 /// Runs the host until it is told to stop, `--once` is done, or it must not go on.
@@ -188,7 +196,7 @@ impl Supervisor {
     fn run(&mut self) -> Result<(), Failure> {
         let health = self.process.health.clone();
         let beat = health.beat("supervisor");
-        health.problem("modules", "the modules folder has not been looked through yet");
+        let mut starting = true;
         let (events, orders) = (self.events.clone(), self.orders.clone());
         loop {
             beat.tick();
@@ -211,6 +219,10 @@ impl Supervisor {
             if self.scanned && self.dirty {
                 self.dirty = false;
                 self.reconcile();
+                // Flows that could not be started are problems of their own.
+                if std::mem::take(&mut starting) {
+                    health.solved(FOLDER);
+                }
             }
             if self.process.once
                 && let Some(result) = self.once_result()
@@ -248,12 +260,10 @@ impl Supervisor {
                 self.modules.remove(&*stem);
                 self.dirty = true;
             }
-            Event::FolderMissing { message, .. } => self.process.health.problem("modules", message),
-            Event::FolderFound => self.process.health.solved("modules"),
+            Event::FolderMissing { message, .. } => self.process.health.problem(FOLDER, message),
+            Event::FolderFound if self.scanned => self.process.health.solved(FOLDER),
+            Event::FolderFound => not_ready_yet(&self.process.health),
             Event::Scanned => {
-                if !self.scanned {
-                    self.process.health.solved("modules");
-                }
                 self.dirty |= !self.scanned;
                 self.scanned = true;
                 if !self.unsaved.is_empty() {
@@ -433,8 +443,8 @@ impl Supervisor {
         }
         for (name, words) in &refused {
             if self.refused.get(name) != Some(words) {
-                warn!(flow = %name, "{words}");
                 self.process.health.problem(&format!("flow {name}"), words.clone());
+                warn!(flow = %name, "{words}");
             }
             // Shows it also where it never ran.
             self.process.board.flow(name);

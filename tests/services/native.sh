@@ -84,8 +84,8 @@ P
 kafka_format() { # properties cluster-id log [jvm options]
   local properties=$1 id=$2 log=$3
   shift 3
-  timeout 60 java "${JAVA_OPTIONS[@]}" "$@" -cp "$KAFKA_LIBS/*" kafka.tools.StorageTool format -t "$id" -c "$properties" \
-    "${SCRAM[@]}" >"$log" 2>&1
+  timeout 180 java "${JAVA_OPTIONS[@]}" "$@" -cp "$KAFKA_LIBS/*" kafka.tools.StorageTool format -t "$id" \
+    -c "$properties" "${SCRAM[@]}" >"$log" 2>&1
 }
 
 # Class archives halve the start time; made once per cache by a short run.

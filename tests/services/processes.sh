@@ -76,9 +76,14 @@ remove_data() {
 
 free_ports() { # n -> n free loopback ports, one per line
   python3 - "$1" <<'P'
-import socket, sys
-sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
-for s in sockets: s.bind(("127.0.0.1", 0))
+import random, socket, sys
+sockets = []
+while len(sockets) < int(sys.argv[1]):
+    s = socket.socket()
+    # Below those that connections get from the system: it takes seconds until the service has bound its own.
+    try: s.bind(("127.0.0.1", random.randrange(10000, 32000)))
+    except OSError: continue
+    sockets.append(s)
 for s in sockets: print(s.getsockname()[1])
 P
 }

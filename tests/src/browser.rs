@@ -79,7 +79,7 @@ impl Browser {
     /// Waits until an expression is true.
     #[track_caller]
     pub fn wait(&self, expression: &str) {
-        wait_for(&format!("`{expression}` in the page"), 30, || {
+        wait_for(&format!("`{expression}` in the page"), 120, || {
             (self.value(&format!("Boolean({expression})")) == true).then_some(())
         });
     }

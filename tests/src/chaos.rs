@@ -49,8 +49,10 @@ pub struct Settings {
     /// Records per second, as long as less than `backlog` are unread.
     pub rate: u64,
     pub backlog: u64,
-    /// How long what is in flight at the end may take before the run is given up.
+    /// The run is given up where nothing more of what is in flight at the end is committed for so long.
     pub patience: Duration,
+    /// Time after the last fault within which everything is to be committed.
+    pub recovery: Duration,
     /// For the services, the hosts' words, the journal of faults, the table.
     pub directory: PathBuf,
     /// Safeguards to switch off, as in FAILPOINTS.
@@ -65,6 +67,7 @@ impl Default for Settings {
             rate: 3_000,
             backlog: 20_000,
             patience: Duration::from_secs(180),
+            recovery: Duration::from_secs(60),
             directory: PathBuf::from("chaos"),
             switches: String::new(),
         }
@@ -140,6 +143,7 @@ fn storm(settings: &Settings, rig: &Rig, plan: &Plan, tally: &Tally) -> anyhow::
         length: settings.length,
         found,
         recovery,
+        allowed: settings.recovery,
         peaks: rig.hosts.iter().fold(Peaks::default(), most),
         compared: watch.compared.into_inner(),
         hanging: watch.hanging.into_inner(),
@@ -157,8 +161,14 @@ fn settle(rig: &Rig, tally: &Tally, patience: Duration) -> Option<Duration> {
     let quiet = tally.last_fault();
     tally.say("no more faults");
     let step = Duration::from_millis(200);
-    while watch::lag(rig) != Some(0) {
-        if quiet.elapsed() > patience {
+    let (mut least, mut since) = (i64::MAX, Instant::now());
+    loop {
+        match watch::lag(rig) {
+            Some(0) => break,
+            Some(lag) if lag < least => (least, since) = (lag, Instant::now()),
+            _ => {}
+        }
+        if since.elapsed() > patience {
             return None;
         }
         thread::sleep(step);

@@ -15,8 +15,15 @@ use crate::{kafka, wait_until};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sets the offsets of a group without members, with this metadata; other tools leave it empty.
+/// Waits until nobody is in a group: a host gives up leaving it after some seconds, and its member stays for a session.
+#[track_caller]
+pub fn wait_until_empty(group: &str) {
+    wait_until(&format!("{group} has no members"), 120, || kafka::members(group) == 0);
+}
+
+/// Sets the offsets of a group whose members have gone, with this metadata; other tools leave it empty.
 pub fn move_group(group: &str, topic: &str, places: &[(i32, i64)], metadata: &str) {
+    wait_until_empty(group);
     let consumer: BaseConsumer = client().set("group.id", group).create().expect("a consumer");
     let mut list = TopicPartitionList::new();
     for (partition, offset) in places {
@@ -34,7 +41,7 @@ pub fn metadata(group: &str, topic: &str) -> String {
     let mut asked = TopicPartitionList::new();
     asked.add_partition(topic, 0);
     let found =
-        kafka::answer("the coordinator has the metadata", || consumer.committed_offsets(asked.clone(), TIMEOUT));
+        kafka::answer("the coordinator has the metadata", || consumer.committed_offsets(asked.clone(), kafka::ASK));
     found.elements().first().map(|element| element.metadata().to_owned()).unwrap_or_default()
 }
 

@@ -13,7 +13,7 @@ use crate::services::variable;
 use crate::wait::{wait_for, wait_until};
 
 /// Seconds that a host may take to start or to stop.
-const PATIENCE: u64 = 30;
+const PATIENCE: u64 = 120;
 
 /// A process of the wasmill binary.
 #[derive(Debug)]
@@ -84,8 +84,9 @@ impl Host {
     }
 
     /// Status and body of a page.
+    #[track_caller]
     pub fn get(&self, path: &str) -> (u16, String) {
-        get(&self.address(), path).unwrap_or_default()
+        wait_for(path, PATIENCE, || get(&self.address(), path))
     }
 
     /// What `/api/state` says of a flow; null where it has none of this name.
@@ -99,12 +100,25 @@ impl Host {
     /// Waits until `/health/ready` says yes.
     #[track_caller]
     pub fn ready(&self) {
-        wait_until("/health/ready answers 200", 60, || self.get("/health/ready").0 == 200);
+        wait_until("/health/ready answers 200", PATIENCE, || self.get("/health/ready").0 == 200);
+    }
+
+    /// Waits until a flow reads partitions; a host is ready before.
+    #[track_caller]
+    pub fn runs(&self, flow: &str) {
+        wait_until(&format!("{flow} reads partitions"), PATIENCE, || self.flow_state(flow)["state"] == "running");
     }
 
     /// Sum of all samples of a metric that carry these labels.
+    #[track_caller]
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         sum(&self.get("/metrics").1, name, labels)
+    }
+
+    /// Waits for a value of a metric: a batch is counted after its commit.
+    #[track_caller]
+    pub fn wait_for_metric(&self, name: &str, labels: &[(&str, &str)], fact: impl Fn(f64) -> bool) {
+        wait_until(&format!("the value of {name} {labels:?}"), PATIENCE, || fact(self.metric(name, labels)));
     }
 
     /// For the kernel's books on the process.

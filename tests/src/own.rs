@@ -47,7 +47,12 @@ impl Own {
     /// A call of `services.sh` for these services.
     pub fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(script());
-        command.arg(verb).arg(self.directory.path()).env("SERVICES_FROM", "native").stdin(Stdio::null());
+        command
+            .arg(verb)
+            .arg(self.directory.path())
+            .env("SERVICES_FROM", "native")
+            .env("READY_TIMEOUT", "240")
+            .stdin(Stdio::null());
         GIVEN.iter().for_each(|name| _ = command.env_remove(name));
         command.envs(self.options.iter().map(|(name, value)| (name, value)));
         command

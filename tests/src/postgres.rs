@@ -1,9 +1,15 @@
 //! A Postgres database of the test's own, gone when the test ends.
 
+use std::time::{Duration, Instant};
+
 use sqlx::postgres::{PgConnection, PgValueFormat};
 use sqlx::{AssertSqlSafe, Connection, Row, ValueRef};
 
 use crate::services::{block_on, postgres_url};
+use crate::wait::wait_for;
+
+/// How long a server may refuse to count.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A database that lives as long as this value.
 #[derive(Debug)]
@@ -39,9 +45,18 @@ impl Database {
     }
 
     /// Rows of a table; 0 while there is no such table.
+    #[track_caller]
     pub fn count(&self, table: &str) -> i64 {
-        let rows = self.try_rows(&format!("SELECT count(*) FROM {table}")).unwrap_or_default();
-        rows.first().and_then(|row| row[0].as_ref()?.parse().ok()).unwrap_or(0)
+        let sql = format!("SELECT count(*) FROM {table}");
+        let end = Instant::now() + PATIENCE;
+        wait_for(&sql, 2 * PATIENCE.as_secs(), || match self.try_rows(&sql) {
+            Ok(rows) => Some(rows[0][0].as_ref()?.parse().expect("a number")),
+            Err(e) if is_missing(&e) => Some(0),
+            Err(e) => {
+                assert!(Instant::now() < end, "`{sql}` failed: {e}");
+                None
+            }
+        })
     }
 
     pub fn execute(&self, sql: &str) {
@@ -61,6 +76,12 @@ impl Drop for Database {
         // A failing test must not be hidden by a second panic.
         block_on(execute(&postgres_url(), &format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name))).ok();
     }
+}
+
+/// Whether there is no such table or schema.
+fn is_missing(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["42P01", "3F000"].contains(&&*code))
 }
 
 async fn execute(url: &str, sql: &str) -> Result<(), sqlx::Error> {
@@ -95,7 +116,7 @@ mod tests {
         database.execute("INSERT INTO t VALUES (1, '{x,y}'), (NULL, NULL)");
         let expected = [vec![Some("1".into()), Some("{x,y}".into())], vec![None, None]];
         assert_eq!(database.rows("SELECT * FROM t"), expected);
-        assert_eq!((database.count("t"), database.count("missing")), (2, 0));
+        assert_eq!((database.count("t"), database.count("missing"), database.count("missing.t")), (2, 0, 0));
         let (proxy, url) = crate::proxy::Proxy::before(&database.url);
         assert_eq!(block_on(query(&url, "SELECT * FROM t")).expect("the proxy is open"), expected);
         proxy.cut();

@@ -6,7 +6,7 @@ use crate::host::{Finished, wasmill};
 use crate::{Case, wait_until};
 
 /// Longest time until a command or a host has said what is wrong.
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 60;
 
 /// A case, and the passwords that nobody may read.
 #[derive(Clone, Copy, Debug)]

@@ -239,10 +239,14 @@ fn lines_go_in_and_labelled_outputs_come_out() {
     assert_eq!(lines[0]["outputs"][1]["to"], "kafka:orders_tenant-acme", "{}", lines[0]);
     says(&run(&["missing.jsonl"]), 3, &["cannot open missing.jsonl"]);
     says(&run(&["--vars", "large"]), 2, &["NAME=VALUE"]);
-    // Compiled code is in the cache by now.
-    let begun = Instant::now();
-    run(&[]);
-    assert!(begun.elapsed().as_millis() < 2_000, "{:?} from start to end", begun.elapsed());
+    // Compiled code is in the cache by now. The best of five: others compile beside this one.
+    let best = (0..5).map(|_| {
+        let begun = Instant::now();
+        run(&[]);
+        begun.elapsed()
+    });
+    let best = best.min().expect("five times");
+    assert!(best.as_millis() < 2_000, "{best:?} from start to end");
 }
 
 #[test]
@@ -281,7 +285,7 @@ fn a_change_is_swapped_in_and_a_mistake_is_not() {
     wait_until("it watches", 10, || dev.stdout().contains("Ctrl-C ends"));
     author.write("loop-me/src/lib.rs", &source.replace("Result<()> {", "Result<()> { nonsense"));
     wait_until("what does not compile is not swapped", BUILD, || kept() == 1);
-    assert!(dev.stderr().contains("nonsense"), "the compiler's own words: {}", dev.stderr());
+    wait_until("the compiler's own words", 10, || dev.stderr().contains("nonsense"));
     author.write("loop-me/src/lib.rs", &source.replace("name: &change.name", "name: \"nobody\""));
     wait_until("what fails its samples is not swapped", BUILD, || kept() == 2);
     assert!(dev.stdout().contains("+         \"name\": \"nobody\""), "{}", dev.stdout());

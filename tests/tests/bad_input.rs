@@ -2,7 +2,7 @@
 
 use wasmill_tests::host::wasmill;
 use wasmill_tests::kafka::{self, Incoming, Outgoing};
-use wasmill_tests::{Case, Host, mongo, samples, services, wait_until};
+use wasmill_tests::{Case, Host, mongo, samples, services, wait_for, wait_until};
 
 const DOCUMENTS: &str = "simpson_db.quotes";
 
@@ -63,6 +63,7 @@ fn what_is_no_json_is_filtered() {
     quotes.take(vec![quotes.value("<html>"), quotes.value(invalid), Outgoing::to(&quotes.topic), quotes.value("")]);
     assert_eq!(quotes.rows(), ["before", "after"]);
     let labels = [("flow", quotes.flow.as_str()), ("reason", "not JSON")];
+    quotes.host.wait_for_metric("wasmill_records_filtered_total", &labels, |filtered| filtered >= 4.0);
     assert_eq!(quotes.host.metric("wasmill_records_filtered_total", &labels), 4.0);
     assert_eq!(quotes.letters(), []);
 }
@@ -173,11 +174,11 @@ fn a_wrong_password_is_named_and_never_shown() {
     case.flow_of("quotes", &topic);
     case.install("quotes");
     let host = case.start();
-    wait_until("the refusal is named", 60, || host.get("/health/ready").1.contains("postgres"));
-    let (status, page) = host.get("/health/ready");
+    let named = || Some(host.get("/health/ready")).filter(|(_, page)| page.contains("password"));
+    let (status, page) = wait_for("the refusal is named", 60, named);
     assert_eq!(status, 503);
     let words = format!("{page}{}{}{}", host.stderr(), host.get("/metrics").1, host.get("/api/state").1);
-    assert!(page.contains("password"), "{page}");
+    assert!(page.contains("postgres"), "{page}");
     assert!(!words.contains("sesame-0815"), "the password was shown");
     assert_eq!(host.get("/health/live").0, 200);
 }
@@ -201,9 +202,13 @@ fn a_missing_modules_folder_is_named_and_waited_for() {
     let topic = case.topic("in", 1);
     let flow = case.flow_of("quotes", &topic);
     let host = case.start_with(&case.config().replace("dir = \"modules\"", "dir = \"elsewhere\""));
-    wait_until("the folder is named", 30, || host.stderr().contains("elsewhere"));
+    assert_eq!(host.get("/health/ready").0, 503);
+    wait_until("the folder is named", 60, || host.stderr().contains("elsewhere"));
+    wait_until("and in the health as well", 60, || host.get("/health/ready").1.contains("elsewhere does not exist"));
     case.install("quotes");
     std::fs::rename(case.path().join("modules"), case.path().join("elsewhere")).expect("renamed");
+    host.ready();
+    assert!(!host.flow_state(&flow).is_null(), "ready before the flow was started");
     kafka::produce(&[Outgoing::to(&topic).value(samples::quote_json("found", "Homer", ""))]);
     case.wait_until_committed(&flow, &topic, 60);
 }

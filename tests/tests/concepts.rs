@@ -27,7 +27,7 @@ impl Services {
     fn call(&self, what: &str) {
         let mut command = Command::new(root().join("tests/services/services.sh"));
         command.arg(what).arg(&self.directory).env("SERVICES", "kafka postgres").env("KAFKA_NODES", self.brokers);
-        command.env("SERVICES_FROM", "native").stdin(Stdio::null()).stdout(Stdio::null());
+        command.env("SERVICES_FROM", "native").env("READY_TIMEOUT", "240").stdin(Stdio::null()).stdout(Stdio::null());
         GIVEN.iter().for_each(|name| _ = command.env_remove(name));
         let status = command.status().expect("services.sh can be started");
         assert!(status.success() || std::thread::panicking(), "services.sh {what} failed");
@@ -103,9 +103,10 @@ fn try_page(page: &str, least: usize, brokers: &'static str) {
         script.push_str(&format!("{command}\nprintf '== end of a block\\n'\n"));
     }
     let mut command = Command::new("timeout");
-    command.args(["240", "bash", "-c", &script]).current_dir(folder.path()).stdin(Stdio::null());
+    command.args(["900", "bash", "-c", &script]).current_dir(folder.path()).stdin(Stdio::null());
     GIVEN.iter().for_each(|name| _ = command.env_remove(name));
     command.env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap_or_default())).env("NO_COLOR", "1");
+    command.env("READY_TIMEOUT", "240");
     let output = command.output().expect("bash can be started");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let words = String::from_utf8_lossy(&output.stderr);

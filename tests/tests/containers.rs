@@ -135,6 +135,8 @@ fn quotes_flow_through_the_compose_file_into_both_databases() {
     }
     let modules = stack.engine.inspect(&stack.container("modules"));
     assert_eq!(modules["State"]["ExitCode"], 0, "{modules}");
+    let there = || stack.query("simpsons", "SELECT count(*) FROM pg_tables WHERE tablename = 'quotes'") == "1";
+    wait_until("the table is there", 60, there);
     // One per second by the service `feed`.
     let rows = || stack.query("simpsons", "SELECT count(*) FROM quotes").parse::<u64>().expect("a number");
     wait_until("five quotes are in Postgres", 60, || rows() >= 5);

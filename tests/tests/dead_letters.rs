@@ -44,7 +44,7 @@ fn a_hostile_record_costs_only_itself() {
     case.wait_until_committed(&flow, &topic, 120);
     let good: Vec<String> = (0..9).map(|n| format!("good {n}")).collect();
     assert_eq!(values(&case), good);
-    let letters = kafka::consume(&format!("{topic}.dlq"));
+    let letters = kafka::consume_settled(&format!("{topic}.dlq"));
     assert_eq!(letters.iter().map(Incoming::text).collect::<Vec<_>>(), HOSTILE.map(|(value, _)| value));
     for (letter, (value, codes)) in letters.iter().zip(HOSTILE) {
         let code = letter.header("wasmill-code");
@@ -54,8 +54,10 @@ fn a_hostile_record_costs_only_itself() {
     }
     let panic = letters[0].header("wasmill-message");
     assert!(panic.contains("the record asked for a panic"), "the author's own words are kept: {panic}");
-    assert_eq!(host.metric("wasmill_records_dead_total", &[("flow", &flow)]), HOSTILE.len() as f64);
-    let outputs = kafka::consume("hostile_out");
+    let (dead, of_flow) = (HOSTILE.len() as f64, [("flow", flow.as_str())]);
+    host.wait_for_metric("wasmill_records_dead_total", &of_flow, |counted| counted >= dead);
+    assert_eq!(host.metric("wasmill_records_dead_total", &of_flow), dead);
+    let outputs = kafka::consume_settled("hostile_out");
     let own = outputs.iter().filter(|r| r.header("wasmill-id").starts_with(&format!("{flow}/")));
     assert_eq!(own.map(Incoming::text).filter(|text| text != "log").collect::<Vec<_>>(), good);
 }
@@ -68,7 +70,7 @@ fn a_dead_letter_is_the_original_with_its_coordinates() {
     let binary = Outgoing::to(&topic).key(b"\0\xff".to_vec()).value(b"\xff\xfe".to_vec()).timestamp(1_234_567_890_123);
     kafka::produce(&[Outgoing::to(&topic).value("good"), tombstone.clone(), binary.clone()]);
     case.wait_until_committed(&flow, &topic, 60);
-    let letters = kafka::consume(&format!("{topic}.dlq"));
+    let letters = kafka::consume_settled(&format!("{topic}.dlq"));
     assert_eq!(letters.len(), 2, "{}", host.stderr());
     for (letter, (sent, offset)) in letters.iter().zip([(&tombstone, 1), (&binary, 2)]) {
         assert_eq!((&letter.key, &letter.value), (&sent.key, &sent.value));
@@ -104,7 +106,9 @@ fn a_flow_may_drop_what_it_cannot_process_or_stop_before_it() {
     case.wait_until_committed(&flow, &topic, 60);
     assert_eq!(values(&case), ["a", "b"]);
     assert_eq!(kafka::consume(&format!("{topic}.dlq")), []);
-    assert_eq!(host.metric("wasmill_records_filtered_total", &[("flow", &flow), ("reason", "trap")]), 1.0);
+    let skipped = [("flow", flow.as_str()), ("reason", "trap")];
+    host.wait_for_metric("wasmill_records_filtered_total", &skipped, |counted| counted >= 1.0);
+    assert_eq!(host.metric("wasmill_records_filtered_total", &skipped), 1.0);
     assert_eq!(host.stop().code, 0);
 
     case.tables = case.tables.replace(&topic, &stopping).replace("\"skip\"", "\"stop\"").replace("_flow]", "_stop]");

@@ -142,15 +142,17 @@ fn check(case: &Case, quotes: &Stream, numbered: &Stream, host: &Host) {
     exactly("documents", &quotes.good, texts);
     exactly("rows of numbered", &numbered.good, case.database.column("SELECT value FROM numbered").into_iter());
     let own = format!("{}/", numbered.flow);
-    let outputs: Vec<Incoming> =
-        kafka::consume("numbered_out").into_iter().filter(|r| r.header("wasmill-id").starts_with(&own)).collect();
+    let outputs: Vec<Incoming> = kafka::consume_settled("numbered_out")
+        .into_iter()
+        .filter(|r| r.header("wasmill-id").starts_with(&own))
+        .collect();
     let value = |record: &Incoming| -> String {
         let row: serde_json::Value = serde_json::from_str(&record.text()).expect("a row");
         row["value"].as_str().unwrap_or_default().to_owned()
     };
     exactly("records", &numbered.good, outputs.iter().map(value));
     in_order(&outputs);
-    let letters = |stream: &Stream| kafka::consume(&format!("{}.dlq", stream.topic));
+    let letters = |stream: &Stream| kafka::consume_settled(&format!("{}.dlq", stream.topic));
     exactly("dead letters of numbered", &numbered.bad, letters(numbered).iter().map(Incoming::text));
     // Without transactions a dead letter may repeat, under the same id.
     let by_id: BTreeMap<String, String> =

@@ -145,7 +145,7 @@ fn a_line_that_is_too_long_is_named_and_the_feed_goes_on_behind_it() {
 fn whoever_interrupts_a_feed_goes_on_without_a_gap_or_a_double() {
     let feeding = Feeding::new("stop");
     kafka::create_topic(&feeding.topic, 3);
-    let generate = ["generate", "users", "--seed", "7", "--count", "6000", "--json"];
+    let generate = ["generate", "users", "--seed", "7", "--count", "100000", "--json"];
     let running = feeding.start(&[&generate[..], &["--rate", "2000"]].concat());
     wait_until("some records are there", 30, || kafka::ends(&feeding.topic).values().sum::<i64>() > 500);
     let stopped = running.stop();
@@ -156,11 +156,11 @@ fn whoever_interrupts_a_feed_goes_on_without_a_gap_or_a_double() {
     assert_eq!((&told["complete"], &told["unknown"]), (&false.into(), &0.into()));
     assert_eq!(told["resume"], format!("--after {acknowledged}"));
     assert!(stopped.stderr.contains(&format!("the same command with --after {acknowledged}")), "{}", stopped.stderr);
-    assert!((500..6000).contains(&acknowledged), "{acknowledged}");
+    assert!((500..100_000).contains(&acknowledged), "{acknowledged}");
     feeding.fed(&[&generate[..], &["--after", &acknowledged.to_string()]].concat());
     let mut ids = numbers(&feeding.records(), "id");
     ids.sort_unstable();
-    assert_eq!(ids, (1..=6000).collect::<Vec<u64>>());
+    assert_eq!(ids, (1..=100_000).collect::<Vec<u64>>());
 }
 
 #[test]

@@ -67,6 +67,8 @@ fn two_modules_that_would_double_every_row_are_refused_by_name() {
     kafka::produce(&[quote(TOPIC, &more)]);
     wait_until("the first goes on", 60, || has(&case, &more));
     assert_eq!(case.database.column(&format!("SELECT count(*) FROM quotes WHERE quotes = '{more}'")), ["1"]);
+    // A member that a kill leaves behind would hold up the next one of the shared group.
+    assert_eq!(host.stop().code, 0);
 }
 
 #[test]

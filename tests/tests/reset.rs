@@ -3,7 +3,7 @@
 use serde_json::Value;
 use wasmill_tests::host::{Finished, wasmill};
 use wasmill_tests::kafka::{self, Outgoing};
-use wasmill_tests::{Case, mongo, samples};
+use wasmill_tests::{Case, mongo, samples, wait_until};
 
 const DOCUMENTS: &str = "simpson_db.quotes";
 
@@ -19,6 +19,12 @@ fn reset(case: &Case, arguments: &[&str]) -> Finished {
     let file = case.path().join("wasmill.toml");
     std::fs::write(&file, case.config()).expect("written");
     wasmill(&[&["flow", "reset"], arguments, &["-c", &file.to_string_lossy()]].concat(), case.path(), &case.env)
+}
+
+/// Only a group without members can be moved.
+fn wait_until_empty(flow: &str) {
+    let group = format!("wasmill.{flow}");
+    wait_until("the group is empty", 60, || kafka::members(&group) == 0);
 }
 
 fn rows(case: &Case) -> Vec<String> {
@@ -39,6 +45,7 @@ fn an_emptied_table_is_full_again_after_a_reset() {
     assert_eq!(running.code, 1, "{}", running.stderr);
     assert!(running.stderr.contains("is running") && running.stdout.is_empty(), "{}{}", running.stderr, running.stdout);
     assert_eq!(host.stop().code, 0);
+    wait_until_empty(&flow);
 
     case.database.execute("TRUNCATE quotes");
     let shown = reset(&case, &[&flow, "--to", "earliest", "--dry-run", "--json"]);
@@ -67,6 +74,7 @@ fn one_partition_moves_alone_and_skips_what_it_is_told_to() {
     let host = case.start();
     case.wait_until_committed(&flow, &topic, 60);
     assert_eq!(host.stop().code, 0);
+    wait_until_empty(&flow);
     kafka::produce(&quotes(&topic, 20, 40));
     let only = format!("{topic}/1");
     let moved = reset(&case, &[&flow, "--to", "offset:15", "--only", &only]);

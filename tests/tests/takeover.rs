@@ -1,5 +1,8 @@
 //! A host is killed by `kill -9` while another one of its group runs, or comes back under its name: how long until the
 //! next records are where they belong. `session.timeout.ms` is 6 s here, transactions live for at most 10 s.
+//!
+//! The bounds are wide, for machines that run other tests meanwhile. What they exclude: that the default session of 45 s
+//! is waited for, and in the last case the 120 s of an open transaction.
 
 use std::time::{Duration, Instant};
 
@@ -8,29 +11,29 @@ use wasmill_tests::{Case, wait_until};
 
 const SESSION: Duration = Duration::from_secs(6);
 const TRANSACTION: Duration = Duration::from_secs(10);
+/// Where nobody is to wait for its end.
+const LONG_TRANSACTION: Duration = Duration::from_secs(120);
 /// How often brokers look for transactions that have lived too long, by default.
 const BROKER_LOOKS: Duration = Duration::from_secs(10);
-/// What is promised on top.
-const PROMISED: Duration = Duration::from_secs(3);
-/// For a machine that runs other tests meanwhile.
-const NOISE: Duration = Duration::from_secs(4);
+/// What is promised on top, with room for noise.
+const ON_TOP: Duration = Duration::from_secs(18);
 
 #[test]
 fn without_an_open_transaction_another_host_takes_over_after_the_session() {
     let took = after_a_kill(&Death { name: "", step: "batch.transformed", comes_back: false });
-    assert!(took < SESSION + PROMISED + NOISE, "it took {took:?}");
+    assert!(took < Duration::from_secs(30), "it took {took:?}");
 }
 
 #[test]
 fn an_open_transaction_is_waited_for_at_most() {
     let took = after_a_kill(&Death { name: "", step: "transaction.offsets", comes_back: false });
-    assert!(took < SESSION + PROMISED + TRANSACTION + BROKER_LOOKS + NOISE, "it took {took:?}");
+    assert!(took < SESSION + TRANSACTION + BROKER_LOOKS + ON_TOP, "it took {took:?}");
 }
 
 #[test]
 fn a_host_with_a_name_ends_its_own_open_transaction_when_it_comes_back() {
     let took = after_a_kill(&Death { name: "keeps", step: "transaction.offsets", comes_back: true });
-    assert!(took < SESSION + PROMISED + NOISE, "it took {took:?}");
+    assert!(took < Duration::from_secs(40), "it took {took:?}");
 }
 
 struct Death {
@@ -45,12 +48,13 @@ struct Death {
 /// Time from the death of the first host until everything is written.
 fn after_a_kill(death: &Death) -> Duration {
     let mut case = Case::new("takeover");
+    let transaction = if death.comes_back { LONG_TRANSACTION } else { TRANSACTION };
     case.tables.push_str(&format!(
         "[host]\ninstance = \"{}\"\n[kafka.properties]\n\"session.timeout.ms\" = \"{}\"\n\
          \"heartbeat.interval.ms\" = \"500\"\n\"transaction.timeout.ms\" = \"{}\"\n",
         death.name,
         SESSION.as_millis(),
-        TRANSACTION.as_millis()
+        transaction.as_millis()
     ));
     let topic = case.topic("in", 1);
     let flow = case.flow_of("numbered", &topic);

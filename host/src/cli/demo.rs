@@ -77,6 +77,7 @@ fn show(
     let tokio = tokio_runtime()?;
     let (metrics, health) = (Metrics::new(), Health::new());
     let board = Board::new(metrics.clone(), health.clone(), lines);
+    supervisor::not_ready_yet(&health);
     let _server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
     let database = config.base.join("demo.db");
     let handle = tokio.handle().clone();

@@ -188,16 +188,18 @@ impl Place {
                 {
                     old.stop();
                 }
-                let stage = match stage {
-                    Some(stage) => stage,
-                    None => stage.insert(Box::new(Stage::start(
-                        config.as_deref(),
-                        brokers.as_deref(),
-                        subject,
-                        lines.clone(),
-                    )?)),
+                let (stage, before) = match stage {
+                    Some(stage) => {
+                        let before = stage.put(built, subject)?;
+                        (stage, before)
+                    }
+                    None => {
+                        let (config, brokers) = (config.as_deref(), brokers.as_deref());
+                        let started = Stage::start(config, brokers, built, subject, lines.clone())?;
+                        (stage.insert(Box::new(started)), None)
+                    }
                 };
-                stage.swap(built, subject)
+                stage.wait(built, subject, before.as_deref())
             }
         }
     }

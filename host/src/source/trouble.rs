@@ -2,7 +2,7 @@
 //! such as a wrong password or a certificate that nobody has signed, comes by itself and a little earlier. There is
 //! one cluster per process, so there is one memory of it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -17,6 +17,7 @@ const FRESH: Duration = Duration::from_secs(45);
 
 static MEMORY: Mutex<Memory> = Mutex::new(Memory { refused: None, other: None, unwritten: None });
 
+#[derive(Default)]
 struct Memory {
     /// A login or a handshake that failed.
     refused: Option<(Instant, String)>,
@@ -24,6 +25,36 @@ struct Memory {
     other: Option<(Instant, String)>,
     /// A topic that a transaction may not write to: its records are only said to be purged.
     unwritten: Option<(Instant, String)>,
+}
+
+impl Memory {
+    fn note(&mut self, error: &KafkaError, reason: &str) {
+        let said = Some((Instant::now(), reason.to_owned()));
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => self.refused = said,
+            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => self.other = said,
+            _ => {}
+        }
+    }
+
+    fn over(&mut self) {
+        (self.refused, self.other) = (None, None);
+    }
+
+    fn words(&self) -> String {
+        match fresh(&self.refused).or_else(|| fresh(&self.other)) {
+            Some(reason) => format!(": {}{}", short(reason), advice(reason)),
+            None => String::new(),
+        }
+    }
+
+    fn words_of_purge(&self) -> String {
+        fresh(&self.unwritten).map_or_else(String::new, |reason| format!(": {reason}; grant Write on the topic"))
+    }
+
+    fn is_refused(&self) -> bool {
+        fresh(&self.refused).is_some()
+    }
 }
 
 /// The context of a client that reports nothing else.
@@ -58,13 +89,7 @@ impl ProducerContext for Telling {
 
 /// Keeps a complaint.
 pub fn note(error: &KafkaError, reason: &str) {
-    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-    let said = Some((Instant::now(), reason.to_owned()));
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => memory.refused = said,
-        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => memory.other = said,
-        _ => {}
-    }
+    memory().note(error, reason);
 }
 
 /// Keeps a line of the client's log, where that is the only sign: a broker that ends the conversation before it has begun,
@@ -72,8 +97,7 @@ pub fn note(error: &KafkaError, reason: &str) {
 pub fn note_line(facility: &str, line: &str) {
     if facility == "ADDPARTS" && line.contains("authorization failed") {
         let reason = line.split_once("]: ").map_or(line, |(_, reason)| reason);
-        let said = Some((Instant::now(), reason.to_owned()));
-        MEMORY.lock().unwrap_or_else(PoisonError::into_inner).unwritten = said;
+        memory().unwritten = Some((Instant::now(), reason.to_owned()));
     }
     if facility == "FAIL" && line.contains("Disconnected") && line.contains("in state APIVERSION_QUERY") {
         let reason = line.split_once("]: ").map_or(line, |(_, reason)| reason);
@@ -83,33 +107,30 @@ pub fn note_line(facility: &str, line: &str) {
 
 /// Forgets everything: the brokers answer.
 pub fn over() {
-    let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-    (memory.refused, memory.other) = (None, None);
+    memory().over();
 }
 
 /// What was complained of lately and what to do about it, to be put behind the words of a failure; empty for nothing.
 pub fn words() -> String {
-    let memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-    let fresh = |said: &Option<(Instant, String)>| {
-        said.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, reason)| reason.clone())
-    };
-    match fresh(&memory.refused).or_else(|| fresh(&memory.other)) {
-        Some(reason) => format!(": {}{}", short(&reason), advice(&reason)),
-        None => String::new(),
-    }
+    memory().words()
 }
 
 /// Why a transaction's records were purged, if it is known; empty otherwise.
 pub fn words_of_purge() -> String {
-    let memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-    let fresh = memory.unwritten.as_ref().filter(|(at, _)| at.elapsed() < FRESH);
-    fresh.map_or_else(String::new, |(_, reason)| format!(": {reason}; grant Write on the topic"))
+    memory().words_of_purge()
 }
 
 /// Whether a login or a handshake failed lately: waiting does not help.
 pub fn is_refused() -> bool {
-    let memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-    memory.refused.as_ref().is_some_and(|(at, _)| at.elapsed() < FRESH)
+    memory().is_refused()
+}
+
+fn memory() -> MutexGuard<'static, Memory> {
+    MEMORY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fresh(said: &Option<(Instant, String)>) -> Option<&str> {
+    said.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, reason)| reason.as_str())
 }
 
 /// Without the client's own times, which would make every message another one.
@@ -140,12 +161,13 @@ mod tests {
     #[test]
     fn a_refusal_explains_more_than_a_lost_connection_and_ends_with_an_answer() {
         let said = "sasl_ssl://b:1/bootstrap: SASL authentication error: Authentication failed (after 303ms in state AUTH_REQ)";
-        note(&KafkaError::Global(RDKafkaErrorCode::Authentication), said);
-        note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), "b:1: Connection refused");
-        assert!(is_refused());
-        let words = words();
+        let mut memory = Memory::default();
+        memory.note(&KafkaError::Global(RDKafkaErrorCode::Authentication), said);
+        memory.note(&KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), "b:1: Connection refused");
+        assert!(memory.is_refused());
+        let words = memory.words();
         assert!(words.contains("Authentication failed; check sasl.mechanism"), "{words}");
-        over();
-        assert_eq!((super::words(), is_refused()), (String::new(), false));
+        memory.over();
+        assert_eq!((memory.words(), memory.is_refused()), (String::new(), false));
     }
 }

@@ -1,5 +1,5 @@
 //! Looks into a database where no `psql` or `mongosh` is at hand: a line per row or document. What was fed a moment ago
-//! may still be on its way: a query that finds nothing is asked again for some seconds. `execute` is for set-up: it runs
+//! may still be on its way: a query that finds nothing is asked again for a minute. `execute` is for set-up: it runs
 //! statements once and prints nothing.
 //!
 //! `wasmill-query postgres "SELECT …"` · `wasmill-query mongodb db.collection ['{"field": "value"}']` ·
@@ -15,7 +15,7 @@ use wasmill_tests::{mongo, postgres, services};
 const USAGE: &str =
     "usage: wasmill-query postgres SQL | wasmill-query mongodb DB.COLLECTION [FILTER] | wasmill-query execute SQL";
 /// How long an empty answer is asked again.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -2,6 +2,7 @@
 //! was done, which host wrote what, or what the hosts say of themselves; what must be there follows from the input topic.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mongodb::Client;
@@ -19,6 +20,8 @@ use crate::services::block_on;
 
 /// Of a key's records, how many pass before the plain flow notes the last one again.
 const NOTED: i64 = 32;
+/// Patience with the MongoDB server, which may have come back a moment ago.
+const SELECTION: Duration = Duration::from_secs(30);
 /// Examples that are kept of what is wrong.
 const EXAMPLES: usize = 20;
 
@@ -89,10 +92,10 @@ struct Book<'a> {
     last_seq: HashMap<String, i64>,
 }
 
-/// A client for the documents that gives up soon where the server is away.
-pub fn documents(url: &str) -> anyhow::Result<Client> {
-    let with = if url.contains('?') { '&' } else { '?' };
-    Ok(block_on(Client::with_uri_str(format!("{url}{with}serverSelectionTimeoutMS=2000")))?)
+/// A client for the documents that gives up after `patience` where the server is away.
+pub fn documents(url: &str, patience: Duration) -> anyhow::Result<Client> {
+    let (with, millis) = (if url.contains('?') { '&' } else { '?' }, patience.as_millis());
+    Ok(block_on(Client::with_uri_str(format!("{url}{with}serverSelectionTimeoutMS={millis}")))?)
 }
 
 /// Reads everything.
@@ -211,7 +214,7 @@ fn in_collection<'a>(
     found: &mut Found,
 ) -> anyhow::Result<Book<'a>> {
     let mut book = Book::new(name, inputs);
-    let collection = documents(&rig.mongodb)?.database("chaos").collection::<Document>(name);
+    let collection = documents(&rig.mongodb, SELECTION)?.database("chaos").collection::<Document>(name);
     block_on(async {
         let mut cursor = collection.find(doc! {}).batch_size(5_000).await?;
         while cursor.advance().await? {
@@ -281,7 +284,7 @@ fn latest(rig: &Rig, inputs: &[Input], found: &mut Found) -> anyhow::Result<()> 
     let text = |column: &Option<String>| column.clone().unwrap_or_default();
     let in_rows: HashMap<String, i64> =
         rows.iter().map(|row| Ok((text(&row[0]), text(&row[1]).parse()?))).collect::<anyhow::Result<_>>()?;
-    let collection = documents(&rig.mongodb)?.database("chaos").collection::<Document>("latest");
+    let collection = documents(&rig.mongodb, SELECTION)?.database("chaos").collection::<Document>("latest");
     let mut in_documents = HashMap::new();
     block_on(async {
         let mut cursor = collection.find(doc! {}).await?;

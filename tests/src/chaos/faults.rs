@@ -20,6 +20,10 @@ use crate::proxy::Proxy;
 
 /// The session's time-out of the hosts: who stands still for longer loses its partitions.
 pub const SESSION: Duration = Duration::from_secs(6);
+/// A host listens by then; until it does, SIGTERM may find no handler.
+const LISTENING: Duration = Duration::from_secs(60);
+/// For so long after it was killed or came back, Kafka may be slow to tell the offsets of now.
+const SHAKEN: Duration = Duration::from_secs(60);
 /// A break that was ordered at a byte happens within this time or is called off.
 const BREAK: Duration = Duration::from_secs(3);
 
@@ -50,6 +54,8 @@ pub struct Tally {
     counts: [AtomicU64; COUNTS],
     journal: Mutex<File>,
     last: Mutex<Instant>,
+    /// When Kafka was killed or came back.
+    kafka: Mutex<Option<Instant>>,
     findings: Mutex<Vec<String>>,
     over: AtomicBool,
 }
@@ -63,6 +69,7 @@ impl Tally {
             counts: Default::default(),
             journal: Mutex::new(journal),
             last: Mutex::new(now),
+            kafka: Mutex::default(),
             findings: Mutex::default(),
             over: AtomicBool::new(false),
         }
@@ -93,6 +100,18 @@ impl Tally {
     /// When the last fault was undone.
     pub fn last_fault(&self) -> Instant {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether Kafka is away or was until a moment ago.
+    pub fn kafka_is_shaken(&self) -> bool {
+        let at = *self.kafka.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|at| at.elapsed() < SHAKEN)
+    }
+
+    fn shake(&self, count: Count) {
+        if count == Count::KafkaKills {
+            *self.kafka.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
     }
 
     fn add(&self, count: Count) {
@@ -197,15 +216,18 @@ impl Faults<'_> {
     fn visit(&self, host: &Slot, lasts: Duration) -> anyhow::Result<()> {
         self.counted(Count::Visits, true, format_args!("{} joins for {lasts:?}", host.name));
         host.start()?;
+        host.wait_until_listening(LISTENING)?;
         sleep(lasts);
         host.stop()
     }
 
     fn kill_service(&self, service: &str, count: Count, down: Duration) -> anyhow::Result<()> {
         self.counted(count, true, format_args!("kill {service} for {down:?}"));
+        self.tally.shake(count);
         self.rig.kill(service)?;
         sleep(down);
         self.rig.revive(service).with_context(|| format!("{service} did not come back"))?;
+        self.tally.shake(count);
         self.tally.say(format_args!("{service} is back"));
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::proxy::Proxy;
 use crate::services::variable;
 
 /// A host that was asked to stop must have ended by then.
-const STOPPING: Duration = Duration::from_secs(10);
+const STOPPING: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(20);
 
 /// One host, through all its lives.

@@ -19,8 +19,11 @@ use crate::services::block_on;
 
 /// Time between two looks.
 const STEP: Duration = Duration::from_millis(300);
-/// How long Kafka may answer with offsets of the past.
+/// How long Kafka may answer with offsets of the past; the second where it was killed a moment ago.
 const STALE: Duration = Duration::from_secs(3);
+const STALE_AFTER_A_KILL: Duration = Duration::from_secs(20);
+/// Patience of a look with the MongoDB server.
+const SELECTION: Duration = Duration::from_secs(2);
 /// The coordinator ends a transaction 15 s after its beginning, and looks each 10 s. What stands for longer hangs.
 const HANGING: Duration = Duration::from_secs(45);
 /// Topics that transactions write; the last holds their offsets.
@@ -75,7 +78,7 @@ impl Watch {
             .iter()
             .map(|flow| Asker::new(&rig.brokers, &format!("wasmill.{flow}"), Isolation::Committed))
             .collect::<anyhow::Result<_>>()?;
-        let documents = check::documents(&rig.mongodb)?;
+        let documents = check::documents(&rig.mongodb, SELECTION)?;
         let mut known: HashMap<(usize, i32), i64> = HashMap::new();
         while self.goes_on() {
             let mut consumed = u64::MAX;
@@ -100,7 +103,8 @@ impl Watch {
     fn look_again(&self, group: &Asker, tally: &Tally, known: &mut HashMap<(usize, i32), i64>, flow: usize) {
         let begun = Instant::now();
         let mut lower = None;
-        while begun.elapsed() < STALE && self.goes_on() {
+        let patience = || if tally.kafka_is_shaken() { STALE_AFTER_A_KILL } else { STALE };
+        while begun.elapsed() < patience() && self.goes_on() {
             let Ok(offsets) = group.committed(TOPIC, PARTITIONS) else { continue };
             lower = never_back(known, flow, &offsets);
             if lower.is_none() {
@@ -148,7 +152,8 @@ impl Watch {
                         *since = (stable, Instant::now());
                     } else if since.1.elapsed() > HANGING {
                         *since = (stable, Instant::now());
-                        self.abort(rig, tally, topic, partition, stable);
+                        let moved = || committed.ends(topic).is_ok_and(|ends| ends.get(partition) != Some(&stable));
+                        self.abort(rig, tally, topic, partition, stable, moved);
                     }
                 }
             }
@@ -156,7 +161,8 @@ impl Watch {
         Ok(())
     }
 
-    fn abort(&self, rig: &Rig, tally: &Tally, topic: &str, partition: usize, stable: i64) {
+    /// `moved` tells whether readers of committed records have come past `stable` meanwhile.
+    fn abort(&self, rig: &Rig, tally: &Tally, topic: &str, partition: usize, stable: i64, moved: impl Fn() -> bool) {
         self.hanging.fetch_add(1, Ordering::SeqCst);
         tally.say(format_args!("{topic}/{partition}: a transaction hangs at {stable}"));
         let partition = partition.to_string();
@@ -170,12 +176,15 @@ impl Watch {
             Ok(states) => tally.say(states),
             Err(cause) => tally.say(format_args!("what the coordinator says could not be looked up: {cause:#}")),
         }
-        for start in listed.lines().filter_map(|line| line.split_whitespace().last()?.parse::<i64>().ok()) {
+        // The others of the partition may be well.
+        let starts = listed.lines().filter_map(|line| line.split_whitespace().last()?.parse::<i64>().ok());
+        for start in starts.filter(|start| *start == stable) {
             match rig.transactions(&[&["abort"], &place[..], &["--start-offset", &start.to_string()]].concat()) {
                 Ok(_) => {
                     self.aborted.fetch_add(1, Ordering::SeqCst);
                     tally.say(format_args!("{topic}/{partition}: the transaction that began at {start} is aborted"));
                 }
+                Err(_) if moved() => tally.say(format_args!("{topic}/{partition}: it has ended by itself")),
                 Err(cause) => tally.find(format!("a hanging transaction could not be aborted: {cause:#}")),
             }
         }

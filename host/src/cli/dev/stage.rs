@@ -28,6 +28,8 @@ use crate::supervisor::{self, Settings};
 
 /// Longest wait for a module to be in place, and for samples to be through.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Time after which a refusal is taken to be that of the new module.
+const REFUSAL: Duration = Duration::from_secs(2);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 /// Counters that have not moved for so long are taken for final.
@@ -61,9 +63,11 @@ struct Mock {
 }
 
 impl Stage {
+    /// Puts the first module in place and starts a host for it.
     pub(super) fn start(
         given: Option<&Config>,
         brokers: Option<&str>,
+        built: &Built,
         subject: &Subject,
         lines: Arc<Recent>,
     ) -> Result<Stage, Failure> {
@@ -89,6 +93,8 @@ impl Stage {
             }
         };
         let modules = config.base.join(&config.modules.dir);
+        // Before the host: it would complain of a flow whose module is not there.
+        build::put(&modules, &built.name, &built.bytes)?;
         let sinks = config.sinks.keys().cloned().collect();
         out::say(&match (&mock, given) {
             (Some(mock), _) => format!("a host with an in-process Kafka ({}) and SQLite", mock.cluster.brokers()),
@@ -105,6 +111,7 @@ impl Stage {
         let (metrics, health, shutdown) = (Metrics::new(), Health::new(), Shutdown::new());
         let tokio = tokio_runtime()?;
         let board = Board::new(metrics.clone(), health.clone(), lines);
+        supervisor::not_ready_yet(&health);
         let server = admin::start(&config.admin, &board, tokio.handle()).map_err(Failure::environment)?;
         let settings =
             Settings { config, once: false, board, shutdown: shutdown.clone(), tokio: tokio.handle().clone() };
@@ -136,12 +143,23 @@ impl Stage {
         manifest.targets.iter().all(|target| known(&target.sink)) && has_named_topic(manifest) == self.named_topic
     }
 
-    /// Puts the module in place and waits until the flow runs with it, or says why it does not.
-    pub(super) fn swap(&mut self, built: &Built, subject: &Subject) -> Result<(), Failure> {
+    /// Puts another module in place and returns the refusal of the one before, if there is one.
+    pub(super) fn put(&mut self, built: &Built, subject: &Subject) -> Result<Option<String>, Failure> {
         if let Some(mock) = &mut self.mock {
             mock.provide(&subject.module.manifest)?;
         }
+        let before = self.refusal(&built.name);
         build::put(&self.modules, &built.name, &built.bytes)?;
+        Ok(before)
+    }
+
+    fn refusal(&self, module: &str) -> Option<String> {
+        let keys = [format!("module {module}"), format!("flow {}", self.flow)];
+        self.health.problems().into_iter().find(|(key, _)| keys.contains(key)).map(|(_, words)| words)
+    }
+
+    /// Waits until the flow runs with the module, or says why it does not.
+    pub(super) fn wait(&mut self, built: &Built, subject: &Subject, before: Option<&str>) -> Result<(), Failure> {
         let digest = &*subject.module.digest;
         let begun = Instant::now();
         loop {
@@ -149,11 +167,11 @@ impl Stage {
                 return Ok(());
             }
             self.died()?;
-            let keys = [format!("module {}", built.name), format!("flow {}", self.flow)];
-            let problem = self.health.problems().into_iter().find(|(key, _)| keys.contains(key));
-            match problem {
-                // A refusal of the module of before is taken back when this one has been looked at.
-                Some((_, words)) if begun.elapsed() > Duration::from_secs(2) => {
+            let refusal = self.refusal(&built.name);
+            // What was said already is taken back when this module has been looked at, however late that is.
+            let patience = if refusal.as_deref() == before { PATIENCE } else { REFUSAL };
+            match refusal {
+                Some(words) if begun.elapsed() > patience => {
                     return Err(Failure::runtime(format!("the host refuses it: {words}")));
                 }
                 None if begun.elapsed() > PATIENCE => {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -19,7 +20,7 @@ mod plain;
 mod transactions;
 
 /// Longest wait for something that is there or happens soon.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A cluster.
 struct Cluster {
@@ -72,7 +73,10 @@ impl Cluster {
     fn transactional(&self) -> KafkaSink {
         let sink = KafkaSink::open(Settings { transactional_id: Some(self.prefix.clone()), ..self.settings() });
         let sink = sink.expect("valid settings");
-        sink.init(SOON).expect("initialised");
+        let deadline = Instant::now() + SOON;
+        while let Err(error) = sink.init(SOON) {
+            assert!(matches!(error, PublishError::Wait(_)) && Instant::now() < deadline, "{error:?}");
+        }
         sink
     }
 
@@ -91,8 +95,14 @@ impl Cluster {
         let admin: AdminClient<DefaultClientContext> =
             ClientConfig::new().set("bootstrap.servers", &self.brokers).create().expect("a client");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let created = runtime.block_on(admin.create_topics([&new], &AdminOptions::new())).expect("an answer");
-        created[0].as_ref().expect("created");
+        answer("the topic is created", || {
+            let created = runtime.block_on(admin.create_topics([&new], &AdminOptions::new()))?;
+            match created[0] {
+                // A first answer may have come too late.
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
+                Err((_, code)) => Err(KafkaError::AdminOp(code)),
+            }
+        });
     }
 
     fn consumer(&self, group: &str) -> BaseConsumer {
@@ -107,24 +117,69 @@ impl Cluster {
     fn read(&self, name: &str) -> Vec<Read> {
         let topic = self.topic(name);
         let consumer = self.consumer("reader");
-        let metadata = consumer.fetch_metadata(Some(&topic), SOON).expect("an answer");
-        let count = metadata.topics()[0].partitions().len();
+        let count = answer("the topic is known", || {
+            let metadata = consumer.fetch_metadata(Some(&topic), SOON)?;
+            let known = &metadata.topics()[0];
+            known.error().map_or(Ok(known.partitions().len()), |code| Err(KafkaError::MetadataFetch(code.into())))
+        });
         let mut assigned = TopicPartitionList::new();
         for partition in 0..count {
             assigned.add_partition_offset(&topic, partition as i32, Offset::Beginning).expect("a valid offset");
         }
         consumer.assign(&assigned).expect("assigned");
         let (mut records, mut ended) = (Vec::new(), 0);
+        let deadline = Instant::now() + SOON;
         while ended < count {
+            assert!(Instant::now() < deadline, "{topic} has no end");
             match consumer.poll(SOON).expect("records or the end") {
                 Ok(message) => records.push(read(&message)),
-                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
-                Err(error) => panic!("{error}"),
+                Err(KafkaError::PartitionEOF(_)) => ended += 1,
+                Err(error) => assert!(is_passing(&error), "{error}"),
             }
         }
         records.sort_by_key(|record| record.partition);
         records
     }
+
+    /// The same once there are so many, or after a while: the markers of a transaction follow its end.
+    fn read_all(&self, name: &str, count: usize) -> Vec<Read> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let records = self.read(name);
+            if records.len() >= count || Instant::now() > deadline {
+                return records;
+            }
+        }
+    }
+}
+
+/// What a cluster answers once its leaders and coordinators have settled.
+fn answer<T>(what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        match ask() {
+            Ok(found) => return found,
+            Err(error) => assert!(is_passing(&error) && Instant::now() < deadline, "{what}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, RequestTimedOut};
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition};
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    let code = match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    };
+    let of_brokers = [AllBrokersDown, BrokerTransportFailure, OperationTimedOut, RequestTimedOut];
+    let of_coordinators = [CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator];
+    let of_leaders = [LeaderNotAvailable, NotLeaderForPartition];
+    let of_topics = [UnknownPartition, UnknownTopic, UnknownTopicOrPartition];
+    let all = [&of_brokers[..], &of_coordinators, &of_leaders, &of_topics].concat();
+    code.is_some_and(|code| all.contains(&code))
 }
 
 fn read(message: &rdkafka::message::BorrowedMessage<'_>) -> Read {

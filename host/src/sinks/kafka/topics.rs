@@ -8,7 +8,7 @@ use rdkafka::admin::{
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::producer::Producer;
 use super::{PATIENCE, PublishError, Settings};
@@ -134,18 +134,20 @@ pub fn rehearse(kafka: &Kafka, name: &str) -> Result<(), PublishError> {
     }
 }
 
-/// The largest record that each topic takes; `None` where the brokers do not tell.
-pub(super) fn limits(settings: &Settings, names: &[&str]) -> Option<HashMap<String, usize>> {
-    match describe(settings, names) {
-        Ok(described) => {
-            let limit = |name: &&str| ((*name).to_owned(), described.get(*name).copied().unwrap_or(usize::MAX));
-            Some(names.iter().map(limit).collect())
-        }
-        Err(cause) => {
-            debug!("could not ask topics for max.message.bytes: {cause}");
-            None
-        }
-    }
+/// The largest record that each topic takes.
+pub(super) fn limits(settings: &Settings, names: &[&str]) -> Result<HashMap<String, usize>, KafkaError> {
+    let described = describe(settings, names)?;
+    let limit = |name: &&str| ((*name).to_owned(), described.get(*name).copied().unwrap_or(usize::MAX));
+    Ok(names.iter().map(limit).collect())
+}
+
+/// Whether the brokers will not tell limits the next time either.
+pub(super) fn never_told(cause: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        ClusterAuthorizationFailed, TopicAuthorizationFailed, UnsupportedFeature, UnsupportedVersion,
+    };
+    let final_ones = [ClusterAuthorizationFailed, TopicAuthorizationFailed, UnsupportedFeature, UnsupportedVersion];
+    matches!(cause, KafkaError::AdminOp(code) if final_ones.contains(code))
 }
 
 fn describe(settings: &Settings, names: &[&str]) -> Result<HashMap<String, usize>, KafkaError> {

@@ -79,7 +79,7 @@ impl Writer {
             }
             match rest.join() {
                 Ok(End::Drained) => end,
-                Ok(end) => end,
+                Ok(other) => other,
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         })

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError};
 use tracing::{error, warn};
 
 use super::drive::{Drive, LOOK, Outcome, key};
@@ -49,6 +49,13 @@ pub enum End {
 /// What is given to the thread for the rest; nothing, to wait until it is through with what it has.
 type Handed = Option<Work>;
 
+/// The thread for the rest, as the other one sees it.
+struct Rest {
+    give: Sender<Handed>,
+    /// Nothing ever comes here; it is closed when the thread has ended.
+    over: Receiver<()>,
+}
+
 /// Why there are no outcomes of a batch.
 enum Untransformed {
     GivenUp,
@@ -73,7 +80,7 @@ impl Writer {
                 end
             });
             let Ok(rest) = rest else { return self.write(None, beat) };
-            let end = self.write(Some(to_rest), beat);
+            let end = self.write(Some(&Rest { give: to_rest, over: over.clone() }), beat);
             while matches!(over.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
                 beat.tick();
             }
@@ -94,16 +101,16 @@ impl Writer {
     }
 
     /// Takes batches to their end, or to where the other thread goes on with them.
-    fn write(&self, to_rest: Option<Sender<Handed>>, beat: &Beat) -> End {
+    fn write(&self, rest: Option<&Rest>, beat: &Beat) -> End {
         loop {
             beat.tick();
             let sealed = match self.sealed.recv_timeout(LOOK) {
                 Ok(sealed) => sealed,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return End::Drained,
+                Err(RecvTimeoutError::Timeout) if rest.is_none_or(Rest::works) => continue,
+                Err(_) => return End::Drained,
             };
             let outcome = match self.transformed(sealed, beat) {
-                Ok(work) => self.process(work, to_rest.as_ref(), beat),
+                Ok(work) => self.process(work, rest, beat),
                 Err(outcome) => Some(outcome),
             };
             if let Some(end) = outcome.and_then(ending) {
@@ -186,14 +193,14 @@ impl Writer {
     }
 
     /// Takes a batch to its end, or hands it over; `None` where the other thread has it.
-    fn process(&self, mut work: Work, to_rest: Option<&Sender<Handed>>, beat: &Beat) -> Option<Outcome> {
-        if let Some(outcome) = self.drive.run(&mut work.batch, &mut work.course, to_rest.is_some(), beat) {
+    fn process(&self, mut work: Work, rest: Option<&Rest>, beat: &Beat) -> Option<Outcome> {
+        if let Some(outcome) = self.drive.run(&mut work.batch, &mut work.course, rest.is_some(), beat) {
             return Some(self.finish.finish(work, outcome));
         }
-        let to_rest = to_rest?;
+        let rest = rest?;
         if !work.course.is_given_up() {
             self.finish.note_refused(&work);
-            return match hand_over(to_rest, Some(work), beat) {
+            return match rest.hand_over(Some(work), beat) {
                 // The flow ends, for a reason that the other thread tells.
                 Some(Some(work)) => Some(self.finish.finish(work, Outcome::Ended)),
                 _ => None,
@@ -201,7 +208,7 @@ impl Writer {
         }
         // The batch before may be half-way through a transaction: who reads its offsets again now would publish its
         // outputs twice.
-        let outcome = match hand_over(to_rest, None, beat) {
+        let outcome = match rest.hand_over(None, beat) {
             None => self.drive.run(&mut work.batch, &mut work.course, false, beat)?,
             Some(_) => Outcome::Ended,
         };
@@ -278,14 +285,20 @@ impl Writer {
     }
 }
 
-/// Waits until the other thread has nothing to do, and gives it something. What comes back it does not take: it has ended.
-fn hand_over(to_rest: &Sender<Handed>, mut handed: Handed, beat: &Beat) -> Option<Handed> {
-    loop {
-        beat.tick();
-        match to_rest.send_timeout(handed, LOOK) {
-            Ok(()) => return None,
-            Err(SendTimeoutError::Timeout(again)) => handed = again,
-            Err(SendTimeoutError::Disconnected(back)) => return Some(back),
+impl Rest {
+    fn works(&self) -> bool {
+        self.over.try_recv() == Err(TryRecvError::Empty)
+    }
+
+    /// Waits until the thread has nothing to do, and gives it something. What comes back it does not take: it has ended.
+    fn hand_over(&self, mut handed: Handed, beat: &Beat) -> Option<Handed> {
+        loop {
+            beat.tick();
+            match self.give.send_timeout(handed, LOOK) {
+                Ok(()) => return None,
+                Err(SendTimeoutError::Timeout(again)) => handed = again,
+                Err(SendTimeoutError::Disconnected(back)) => return Some(back),
+            }
         }
     }
 }

@@ -51,8 +51,6 @@ pub struct Settings {
     pub backlog: u64,
     /// The run is given up where nothing more of what is in flight at the end is committed for so long.
     pub patience: Duration,
-    /// Time after the last fault within which everything is to be committed.
-    pub recovery: Duration,
     /// For the services, the hosts' words, the journal of faults, the table.
     pub directory: PathBuf,
     /// Safeguards to switch off, as in FAILPOINTS.
@@ -67,7 +65,6 @@ impl Default for Settings {
             rate: 3_000,
             backlog: 20_000,
             patience: Duration::from_secs(180),
-            recovery: Duration::from_secs(60),
             directory: PathBuf::from("chaos"),
             switches: String::new(),
         }
@@ -143,7 +140,6 @@ fn storm(settings: &Settings, rig: &Rig, plan: &Plan, tally: &Tally) -> anyhow::
         length: settings.length,
         found,
         recovery,
-        allowed: settings.recovery,
         peaks: rig.hosts.iter().fold(Peaks::default(), most),
         compared: watch.compared.into_inner(),
         hanging: watch.hanging.into_inner(),

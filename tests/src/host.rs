@@ -121,6 +121,13 @@ impl Host {
         wait_until(&format!("the value of {name} {labels:?}"), PATIENCE, || fact(self.metric(name, labels)));
     }
 
+    /// Waits until a metric has reached a count, which it must not exceed.
+    #[track_caller]
+    pub fn counts(&self, name: &str, labels: &[(&str, &str)], count: f64) {
+        self.wait_for_metric(name, labels, |counted| counted >= count);
+        assert_eq!(self.metric(name, labels), count, "{name} {labels:?}");
+    }
+
     /// For the kernel's books on the process.
     pub fn pid(&self) -> u32 {
         self.pid

@@ -54,9 +54,7 @@ fn a_hostile_record_costs_only_itself() {
     }
     let panic = letters[0].header("wasmill-message");
     assert!(panic.contains("the record asked for a panic"), "the author's own words are kept: {panic}");
-    let (dead, of_flow) = (HOSTILE.len() as f64, [("flow", flow.as_str())]);
-    host.wait_for_metric("wasmill_records_dead_total", &of_flow, |counted| counted >= dead);
-    assert_eq!(host.metric("wasmill_records_dead_total", &of_flow), dead);
+    host.counts("wasmill_records_dead_total", &[("flow", &flow)], HOSTILE.len() as f64);
     let outputs = kafka::consume_settled("hostile_out");
     let own = outputs.iter().filter(|r| r.header("wasmill-id").starts_with(&format!("{flow}/")));
     assert_eq!(own.map(Incoming::text).filter(|text| text != "log").collect::<Vec<_>>(), good);
@@ -106,9 +104,7 @@ fn a_flow_may_drop_what_it_cannot_process_or_stop_before_it() {
     case.wait_until_committed(&flow, &topic, 60);
     assert_eq!(values(&case), ["a", "b"]);
     assert_eq!(kafka::consume(&format!("{topic}.dlq")), []);
-    let skipped = [("flow", flow.as_str()), ("reason", "trap")];
-    host.wait_for_metric("wasmill_records_filtered_total", &skipped, |counted| counted >= 1.0);
-    assert_eq!(host.metric("wasmill_records_filtered_total", &skipped), 1.0);
+    host.counts("wasmill_records_filtered_total", &[("flow", &flow), ("reason", "trap")], 1.0);
     assert_eq!(host.stop().code, 0);
 
     case.tables = case.tables.replace(&topic, &stopping).replace("\"skip\"", "\"stop\"").replace("_flow]", "_stop]");

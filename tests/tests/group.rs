@@ -17,7 +17,7 @@ fn three_hosts_write_exactly_the_expected_set_in_order() {
     case.install("quotes");
     let hosts: Vec<Host> = (0..3).map(|_| case.start()).collect();
     // A host is ready before it has partitions, and one of them alone would soon have read everything.
-    hosts.iter().for_each(|host| host.wait_for_words("reading flow="));
+    hosts.iter().for_each(|host| host.runs(&flow));
 
     let samples = samples::quotes(&topic, PARTITIONS, RECORDS, 3);
     let records: Vec<kafka::Outgoing> = samples.iter().map(|s| s.record.clone()).collect();

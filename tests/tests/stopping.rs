@@ -37,8 +37,7 @@ fn a_silent_database_does_not_hold_up_a_stop() {
     let stopped = host.stop();
     let took = asked.elapsed();
     assert_eq!(stopped.code, 0, "{}", stopped.stderr);
-    // Waiting for the database would take 45 s.
-    assert!(took < Duration::from_secs(20), "the stop took {took:?}");
+    assert!(took < Duration::from_secs(6), "the stop took {took:?}");
     proxy.stall(false);
     let _host = case.start();
     case.wait_until_committed(&flow, &topic, 60);
@@ -52,8 +51,9 @@ fn a_second_signal_ends_at_once() {
         let (_case, _proxy, _flow, _topic, host) = stuck("stop_twice");
         host.signal(signal);
         host.wait_for_words("a second signal ends at once");
+        let asked = Instant::now();
         host.signal(signal);
-        // The code of a host that was not waited for.
-        assert_eq!(host.finish().code, code);
+        let ended = host.finish();
+        assert!(ended.code == code && asked.elapsed() < Duration::from_secs(2), "{} {:?}", ended.code, asked.elapsed());
     }
 }

@@ -2,7 +2,7 @@
 //! others, a host that has to end. Which stage comes next is decided in `commit`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -23,8 +23,6 @@ pub(super) const LOOK: Duration = Duration::from_millis(100);
 pub struct Drive {
     pub shared: Arc<Shared>,
     pub requests: Sender<Request>,
-    /// Give up what is not through yet.
-    pub abandon: Arc<AtomicBool>,
     pub stages: Stages,
 }
 
@@ -170,7 +168,7 @@ impl Drive {
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
-        self.abandon.load(Ordering::Relaxed)
+        self.shared.abandon.load(Ordering::Relaxed)
     }
 }
 

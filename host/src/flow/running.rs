@@ -145,7 +145,6 @@ struct Parts {
     rebalances: crossbeam_channel::Receiver<crate::source::consumer::Rebalance>,
     chains: Arc<Chains>,
     stop: Arc<AtomicBool>,
-    abandon: Arc<AtomicBool>,
     pace: Arc<Pace>,
     process: Process,
 }
@@ -191,7 +190,6 @@ impl Parts {
             rebalances,
             chains: running.chains.clone(),
             stop: running.stop.clone(),
-            abandon: running.abandon.clone(),
             pace: Arc::new(Pace::new(plan.records)),
             process: process.clone(),
         })
@@ -215,12 +213,7 @@ impl Parts {
             sealed,
             pool: self.process.pool.clone(),
             chains: self.chains.clone(),
-            drive: Drive {
-                shared: self.shared.clone(),
-                requests: requests_tx,
-                abandon: self.abandon.clone(),
-                stages: Stages::default(),
-            },
+            drive: Drive { shared: self.shared.clone(), requests: requests_tx, stages: Stages::default() },
             finish: Finish::new(self.shared.clone(), Breaker::new(self.plan.breaker), self.pace.clone()),
         };
         let writer = self.spawn_writer(writer);

@@ -10,6 +10,8 @@ use super::host::Peaks;
 /// Most that a host may use.
 pub const MOST_RSS_MIB: u64 = 256;
 pub const MOST_FILES: usize = 256;
+/// Time after the last fault within which everything is committed.
+pub const RECOVERY: Duration = Duration::from_secs(60);
 
 /// Everything that one run has shown.
 pub struct Report {
@@ -17,8 +19,6 @@ pub struct Report {
     pub length: Duration,
     pub found: Found,
     pub recovery: Option<Duration>,
-    /// What it may take.
-    pub allowed: Duration,
     pub peaks: Peaks,
     pub compared: u64,
     pub hanging: u64,
@@ -42,9 +42,7 @@ impl Report {
         let mut reasons = self.findings.clone();
         match self.recovery {
             None => reasons.push("not everything was committed after the last fault".to_owned()),
-            Some(time) if time > self.allowed => {
-                reasons.push(format!("recovery took {time:?}, not {:?}", self.allowed));
-            }
+            Some(time) if time > RECOVERY => reasons.push(format!("recovery took {time:?}, not {RECOVERY:?}")),
             Some(_) => {}
         }
         if self.peaks.rss_kib / 1024 > MOST_RSS_MIB {

@@ -25,14 +25,14 @@ fn check(module: &Arc<Module>, value: &str, code: Code, words: &str) -> Transfor
     let expected: Vec<String> =
         values.iter().filter(|v| *v != value).map(|v| format!(r#"{{"value":"{v}"}}"#)).collect();
     assert_eq!(rows, expected);
-    assert!(began.elapsed() < Duration::from_secs(120), "took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "took {:?}", began.elapsed());
     done
 }
 
 #[test]
 fn a_trapping_record_costs_only_itself() {
     let done = check(&module!("hostile"), "trap", Code::TRAP, "the record asked for a panic");
-    assert!(done.traps > 0);
+    assert!(done.traps > 0 && done.slow == 0);
     assert!(message(&done, 42).contains("t[0]@42"), "{}", message(&done, 42));
     assert!(message(&done, 42).contains("hostile"), "names the function: {}", message(&done, 42));
 }
@@ -170,7 +170,7 @@ fn a_flow_that_loops_holds_up_no_other_flow() {
         pool.submit(Job { slice: slice(&["fine"]), chain: honest.clone(), index, reply: reply.clone() });
     }
     let order: Vec<usize> =
-        (0..53).map(|_| replies.recv_timeout(Duration::from_secs(120)).expect("a reply").0).collect();
+        (0..53).map(|_| replies.recv_timeout(Duration::from_secs(60)).expect("a reply").0).collect();
     assert_eq!(order[..50], (100..150).collect::<Vec<_>>(), "the honest flow waits for nobody");
     assert_eq!(order[50..], [0, 1, 2], "the slow flow is served by one");
     pool.stop();

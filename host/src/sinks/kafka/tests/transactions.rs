@@ -134,8 +134,8 @@ fn a_transaction_takes_milliseconds() {
         .collect();
     times.sort();
     eprintln!("500 records per transaction: median {:?}, slowest {:?}", times[15], times[29]);
-    // A client that sleeps on its own queue takes 100 ms and more each time, on any machine.
-    assert!(times[0] < Duration::from_millis(80), "{times:?}");
+    // A client that sleeps on its own queue takes 100 ms and more, on any machine.
+    assert!(times[15] < Duration::from_millis(80), "{times:?}");
 }
 
 #[test]

@@ -74,17 +74,28 @@ remove_data() {
   rm -rf "$RUN"/kafka[0-9]* "$RUN/postgres" "$RUN/ferretdb" "$RUN/mongo-java-server" "$RUN/tmpdirs" "$RUN/initdb.log" "$RUN/tls"
 }
 
-free_ports() { # n -> n free loopback ports, one per line
-  python3 - "$1" <<'P'
-import random, socket, sys
+free_ports() { # n -> n free loopback ports, one per line; nobody else is given them before this script ends
+  python3 - "$1" $$ <<'P'
+import os, random, socket, sys, time
 sockets = []
 while len(sockets) < int(sys.argv[1]):
     s = socket.socket()
     # Below those that connections get from the system: it takes seconds until the service has bound its own.
     try: s.bind(("127.0.0.1", random.randrange(10000, 32000)))
     except OSError: continue
+    # A service, which sets the same, may bind it beside us; who looks for a free one, as above, may not.
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sockets.append(s)
 for s in sockets: print(s.getsockname()[1])
+sys.stdout.flush()
+if os.fork(): os._exit(0)
+kept = {s.fileno() for s in sockets}
+for fd in range(256):
+    if fd not in kept:
+        try: os.close(fd)
+        except OSError: pass
+end = time.time() + 300
+while os.path.exists("/proc/" + sys.argv[2]) and time.time() < end: time.sleep(0.2)
 P
 }
 

@@ -145,7 +145,11 @@ impl Settings {
                 config.set("transactional.id", id)
             }
             // Without a transaction the client keeps what it cannot deliver, in order, for as long as it takes.
-            None => config.remove("delivery.timeout.ms").set("message.timeout.ms", "0"),
+            None => {
+                config.remove("delivery.timeout.ms").set("message.timeout.ms", "0");
+                // Behind a record that is refused nothing is sent until it is known what becomes of its neighbours.
+                config.set("enable.gapless.guarantee", "true")
+            }
         };
         config
     }
@@ -153,7 +157,7 @@ impl Settings {
     /// A client that only administrates.
     fn admin(&self) -> ClientConfig {
         let mut config = self.producer();
-        for key in ["transactional.id", "enable.idempotence", "transaction.timeout.ms"] {
+        for key in ["transactional.id", "enable.idempotence", "enable.gapless.guarantee", "transaction.timeout.ms"] {
             config.remove(key);
         }
         config

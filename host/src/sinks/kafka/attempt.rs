@@ -106,8 +106,10 @@ impl Attempt {
 /// batch was refused for one of its records, and that nobody knows which until each travels `alone`.
 pub(super) fn judge(failed: &[(&Message<'_>, RDKafkaErrorCode)], alone: bool, complete: bool) -> Option<PublishError> {
     let data: Vec<_> = failed.iter().filter(|(_, code)| is_data(*code)).collect();
-    match (data.as_slice(), failed.first()) {
-        ([], first) => first.map(|(message, code)| failure(message, *code)),
+    // What is purged is so because of another one.
+    let cause = failed.iter().find(|(_, code)| !is_purged(*code)).or(failed.first());
+    match (data.as_slice(), cause) {
+        ([], cause) => cause.map(|(message, code)| failure(message, *code)),
         (data, _) if !alone && (data.len() > 1 || !complete) => Some(PublishError::Refused(Vec::new())),
         (data, _) => {
             let refused: Vec<Refusal> = data.iter().filter_map(|(message, code)| refusal(message, *code)).collect();
@@ -138,6 +140,10 @@ fn is_data(code: RDKafkaErrorCode) -> bool {
 fn is_too_large(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as E;
     matches!(code, E::MessageSizeTooLarge | E::InvalidMessageSize | E::MessageBatchTooLarge)
+}
+
+fn is_purged(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
 }
 
 /// An output that was refused; a dead letter is none.

@@ -113,6 +113,10 @@ impl Producer {
     fn flush_while(&self, deadline: Instant, open: impl Fn(&Round) -> bool) {
         while open(&self.deliveries.lock()) && Instant::now() < deadline {
             queue::flush(self.client.client(), FLUSH.min(deadline.saturating_duration_since(Instant::now())));
+            // A client that has given up sends nothing, and keeps for ever what comes back to its queue.
+            if self.is_dead() {
+                self.client.purge(PurgeConfig::default().queue());
+            }
         }
     }
 
@@ -177,7 +181,8 @@ pub(super) fn batched(mut config: ClientConfig, bytes: usize, alone: bool) -> Cl
     let set = config.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES);
     config.set("batch.size", set.min(bytes).to_string());
     if alone {
-        config.set("batch.num.messages", "1");
+        // A record that is refused has no neighbours here that would have to be sent again.
+        config.set("batch.num.messages", "1").remove("enable.gapless.guarantee");
     }
     config
 }

@@ -306,6 +306,11 @@ impl KafkaSink {
         let current = attempt.get_or_insert_with(|| Attempt::new(publish.batch));
         let state = match current.send(producer, messages, ids) {
             Ok(()) => current.wait(producer, messages, PATIENCE),
+            // The client gave up meanwhile; why, the reports of what it had taken tell.
+            Err(error) if producer.is_dead() => match current.wait(producer, messages, PATIENCE) {
+                State::Acknowledged => State::Failed(error),
+                state => state,
+            },
             Err(error) => State::Failed(error),
         };
         match state {

@@ -66,10 +66,6 @@ impl ClientContext for Telling {
         note_line(facility, line);
         use RDKafkaLogLevel::{Debug, Info, Notice, Warning};
         match level {
-            // A record was refused, or a batch taken back: the sink goes on with another client.
-            _ if facility == "FATAL" && line.contains("gap-less guarantee") => {
-                tracing::debug!(target: "librdkafka", "librdkafka: {line}");
-            }
             Debug => tracing::debug!(target: "librdkafka", "librdkafka: {facility} {line}"),
             Info | Notice => tracing::info!(target: "librdkafka", "librdkafka: {facility} {line}"),
             Warning => tracing::warn!(target: "librdkafka", "librdkafka: {facility} {line}"),

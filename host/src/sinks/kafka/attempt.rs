@@ -164,7 +164,7 @@ fn failure(message: &Message<'_>, code: RDKafkaErrorCode) -> PublishError {
         E::TopicAuthorizationFailed | E::ClusterAuthorizationFailed | E::TransactionalIdAuthorizationFailed => {
             PublishError::Operator(format!("{words}; grant Write on the topic"))
         }
-        E::PurgeQueue | E::PurgeInflight => PublishError::Wait(format!("{words}{}", trouble::words_of_purge())),
+        code if is_purged(code) => PublishError::Wait(format!("{words}{}", trouble::words_of_purge())),
         E::InvalidTimestamp => PublishError::Operator(format!(
             "{words}; raise its message.timestamp.before.max.ms and message.timestamp.after.max.ms"
         )),

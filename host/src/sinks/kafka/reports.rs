@@ -87,7 +87,7 @@ impl Deliveries {
                 deliveries.for_each(|(number, result)| round.note(number, result));
             }
             Event::Error(error, reason) => complain(&error, &reason),
-            Event::Log(level, facility, line) => Telling.log(level, &facility, &line),
+            Event::Log(level, facility, line) => tell(level, &facility, &line),
         }
     }
 }
@@ -127,7 +127,7 @@ impl Round {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        Telling.log(level, facility, line);
+        tell(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -142,6 +142,18 @@ impl ProducerContext for Context {
         let code = |error: &KafkaError| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         self.0.lock().note(number, result.as_ref().map(|_| ()).map_err(|(error, _)| code(error)));
     }
+}
+
+/// Says a line of the client's log, where it says anything to somebody who runs a flow.
+fn tell(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    Telling.log(if is_expected(facility, line) { RDKafkaLogLevel::Debug } else { level }, facility, line);
+}
+
+/// That the order around a refused record is kept is a setting that the client calls experimental whenever it begins; and
+/// it ends with such a record, or when a batch is taken back. The sink goes on with another one.
+fn is_expected(facility: &str, line: &str) -> bool {
+    let said = |words| line.contains(words);
+    facility == "CONFWARN" && said("enable.gapless.guarantee") || facility == "FATAL" && said("gap-less guarantee")
 }
 
 fn complain(error: &KafkaError, reason: &str) {
@@ -170,6 +182,17 @@ mod tests {
         round.note(new + 1, Err(RDKafkaErrorCode::Unknown));
         round.note(new + 1, Ok(()));
         assert_eq!((round.outstanding, round.failed, &round.results[0]), (1, true, &None));
+    }
+
+    #[test]
+    fn what_keeps_the_order_says_nothing_to_the_user_and_other_ends_do() {
+        let said =
+            "Configuration property enable.gapless.guarantee is experimental: When set to `true`, any error that";
+        assert!(is_expected("CONFWARN", said));
+        let ended = "Fatal error: Local: Gap-less ordering: gap-less guarantee not satisfied after message error";
+        assert!(is_expected("FATAL", ended));
+        assert!(!is_expected("FATAL", "Fatal error: Broker: Producer attempted an operation with an old epoch"));
+        assert!(!is_expected("CONFWARN", "Configuration property linger.ms is deprecated"));
     }
 
     /// The thread sleeps for much longer than this.

@@ -146,7 +146,7 @@ fn a_record_that_the_brokers_find_invalid_costs_only_itself() {
 fn what_follows_a_refused_record_stays_behind_its_neighbours() {
     let Some(cluster) = Cluster::new("gapless") else { return };
     cluster.create("compacted", 2, &[("cleanup.policy", "compact")]);
-    // Requests of a few records: many are on their way when one is refused, and not all are handed over.
+    // Requests of a few records, and many of them: others are on their way when one is refused.
     let properties = vec![("batch.num.messages".into(), "4".into())];
     let sink = KafkaSink::open(Settings { properties, ..cluster.settings() }).expect("valid settings");
     let target = cluster.target("compacted");

@@ -68,25 +68,33 @@ impl Output {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path {
     first: u32,
-    /// Steps after the first; only chains have them.
+    /// One more than the index of the second step, 0 where there is none: only chains have one.
+    second: u32,
+    /// Steps after the second.
     rest: Option<Box<[u32]>>,
 }
 
 impl Path {
     pub fn new(index: u32) -> Self {
-        Path { first: index, rest: None }
+        Path { first: index, ..Path::default() }
     }
 
     /// The output `index` of the following step.
     pub fn then(&self, index: u32) -> Self {
+        if self.second == 0 {
+            return Path { first: self.first, second: index.saturating_add(1), rest: None };
+        }
         let rest = self.rest.iter().flatten().copied().chain([index]).collect();
-        Path { first: self.first, rest: Some(rest) }
+        Path { first: self.first, second: self.second, rest: Some(rest) }
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.first)?;
+        if let Some(second) = self.second.checked_sub(1) {
+            write!(f, ".{second}")?;
+        }
         self.rest.iter().flatten().try_for_each(|index| write!(f, ".{index}"))
     }
 }
@@ -162,4 +170,25 @@ pub struct Transformed {
     pub traps: u32,
     /// The same by module; empty where there was none.
     pub trapped: Vec<(Arc<str>, u32)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(steps: &[u32]) -> Path {
+        steps[1..].iter().fold(Path::new(steps[0]), |path, index| path.then(*index))
+    }
+
+    proptest! {
+        #[test]
+        fn paths_are_ordered_and_written_by_their_steps(
+            a in proptest::collection::vec(0u32..3, 1..5),
+            b in proptest::collection::vec(0u32..3, 1..5),
+        ) {
+            prop_assert_eq!(path(&a).cmp(&path(&b)), a.cmp(&b));
+            prop_assert_eq!(path(&a).to_string(), a.iter().map(u32::to_string).collect::<Vec<_>>().join("."));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! order, already in the byte layout of `wit/frame.md`. The payload is copied once out of the Kafka client and from
 //! then on only referred to. This file decodes nothing of the payload and knows no client type.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -84,18 +85,28 @@ impl Slice {
 
     /// The key without a copy.
     pub fn key(&self, index: usize) -> Option<Bytes> {
-        let at = self.starts[index] as usize;
-        let length = i32_at(&self.frame, at + 16);
-        (length != NULL).then(|| self.frame.slice(at + RECORD_HEAD..at + RECORD_HEAD + length as usize))
+        self.key_at(index).map(|range| self.frame.slice(range))
     }
 
     /// The value without a copy.
     pub fn value(&self, index: usize) -> Option<Bytes> {
-        let at = self.starts[index] as usize;
-        let key = i32_at(&self.frame, at + 16).max(0) as usize;
-        let length = i32_at(&self.frame, at + 20);
-        let from = at + RECORD_HEAD + key;
-        (length != NULL).then(|| self.frame.slice(from..from + length as usize))
+        self.value_at(index).map(|range| self.frame.slice(range))
+    }
+
+    /// The key for a look.
+    pub fn key_bytes(&self, index: usize) -> Option<&[u8]> {
+        self.key_at(index).map(|range| &self.frame[range])
+    }
+
+    /// The value for a look.
+    pub fn value_bytes(&self, index: usize) -> Option<&[u8]> {
+        self.value_at(index).map(|range| &self.frame[range])
+    }
+
+    /// The encoded headers for a look, with their count.
+    pub fn header_bytes(&self, index: usize) -> (u32, &[u8]) {
+        let (count, range) = self.headers_at(index);
+        (count, &self.frame[range])
     }
 
     /// Size of the record in the frame, which is what the limits count.
@@ -105,11 +116,30 @@ impl Slice {
 
     /// The encoded headers with their count, without a copy.
     pub fn encoded_headers(&self, index: usize) -> (u32, Bytes) {
+        let (count, range) = self.headers_at(index);
+        (count, self.frame.slice(range))
+    }
+
+    fn key_at(&self, index: usize) -> Option<Range<usize>> {
+        let at = self.starts[index] as usize;
+        let length = i32_at(&self.frame, at + 16);
+        (length != NULL).then(|| at + RECORD_HEAD..at + RECORD_HEAD + length as usize)
+    }
+
+    fn value_at(&self, index: usize) -> Option<Range<usize>> {
+        let at = self.starts[index] as usize;
+        let key = i32_at(&self.frame, at + 16).max(0) as usize;
+        let length = i32_at(&self.frame, at + 20);
+        let from = at + RECORD_HEAD + key;
+        (length != NULL).then(|| from..from + length as usize)
+    }
+
+    fn headers_at(&self, index: usize) -> (u32, Range<usize>) {
         let at = self.starts[index] as usize;
         let count = u32_at(&self.frame, at + 24);
         let length = u32_at(&self.frame, at + 28) as usize;
         let end = self.starts[index + 1] as usize;
-        (count, self.frame.slice(end - length..end))
+        (count, end - length..end)
     }
 
     /// The whole record, decoded. Not for the hot path.
@@ -162,7 +192,12 @@ pub struct SliceBuilder {
 
 impl SliceBuilder {
     pub fn new(topic: Arc<str>, partition: i32) -> Self {
-        let mut frame = Vec::with_capacity(4096);
+        Self::with_room(topic, partition, 4096)
+    }
+
+    /// With room for so many bytes before they have to move.
+    pub fn with_room(topic: Arc<str>, partition: i32, bytes: usize) -> Self {
+        let mut frame = Vec::with_capacity(bytes);
         put_u32(&mut frame, FRAME_VERSION);
         put_u32(&mut frame, 0);
         frame.extend_from_slice(&partition.to_le_bytes());

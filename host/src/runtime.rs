@@ -14,6 +14,7 @@ mod instance;
 mod lanes;
 mod pool;
 mod rehearsal;
+mod reply;
 mod sanity;
 mod step;
 #[cfg(test)]
@@ -201,12 +202,12 @@ impl Runtime {
         for (number, example) in first.module.manifest.examples.iter().enumerate() {
             let slice = slice_of(topic, number, example);
             let mut stepped = step::run(&mut fresh, chain, 0, &slice);
-            let ruling = stepped.rulings.pop().flatten();
+            let ruling = stepped.rulings.pop().map(|(_, ruling)| ruling);
             let wrong = match (ruling, example.outputs) {
                 (Some(Ruling::Dead { code, message }), _) => Some(format!("{code}: {message}")),
                 (Some(Ruling::Retry { message } | Ruling::Fatal { message }), _) => Some(message),
-                (_, Some(outputs)) if stepped.outputs.len() as u64 != u64::from(outputs) => {
-                    Some(format!("{} outputs came back, {outputs} were promised", stepped.outputs.len()))
+                (_, Some(outputs)) if stepped.outputs() as u64 != u64::from(outputs) => {
+                    Some(format!("{} outputs came back, {outputs} were promised", stepped.outputs()))
                 }
                 _ => None,
             };

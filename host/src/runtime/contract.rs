@@ -1,37 +1,13 @@
-//! The Rust twins of `wit/transform.wit`, as far as they cross into or out of a guest, and what a call comes back
-//! with in one shape for both worlds. Nothing is decided here: limits and targets are checked by `step`.
+//! The Rust twins of `wit/transform.wit`, as far as they cross into or out of a guest. Nothing is decided here: limits and
+//! targets are checked by `step`.
 
 #![allow(unsafe_code, reason = "the derives of wasmtime's component types expand to unsafe impls")]
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use crate::manifest::{Column, Example, Manifest, TableSpec, TargetSpec};
-use crate::outcome::{Headers, Operation};
-use crate::record::{Slice, put_header};
-
-/// What one call came back with, whichever world the module is of. Both lists ascend by source.
-#[derive(Debug, Default)]
-pub(super) struct Reply {
-    pub(super) outputs: Vec<Emitted>,
-    pub(super) failures: Vec<Failure>,
-}
-
-/// An output as the guest gave it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Emitted {
-    pub(super) source: u32,
-    pub(super) target: u32,
-    pub(super) suffix: Option<Arc<str>>,
-    pub(super) operation: Operation,
-    pub(super) key: Field,
-    pub(super) value: Field,
-    pub(super) headers: Option<Headers>,
-    pub(super) timestamp: Option<i64>,
-    pub(super) partition: Option<i32>,
-}
+use crate::record::Slice;
 
 /// Key or value of an output as the module gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +16,6 @@ pub enum Field {
     Unchanged,
     Null,
     Data(Bytes),
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) source: u32,
-    pub(super) fate: Fate,
-    pub(super) message: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
@@ -108,8 +77,8 @@ pub(super) struct WitHeaderIn<'a> {
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct WitHeader {
-    name: String,
-    value: Option<Vec<u8>>,
+    pub(super) name: String,
+    pub(super) value: Option<Vec<u8>>,
 }
 
 #[derive(ComponentType, Lift)]
@@ -145,30 +114,30 @@ pub(super) enum WitOperation {
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct WitOutput {
-    source: u32,
-    target: u32,
-    suffix: Option<String>,
-    operation: WitOperation,
-    key: WitField,
-    value: WitField,
-    headers: Option<Vec<WitHeader>>,
-    timestamp: Option<i64>,
-    partition: Option<i32>,
+    pub(super) source: u32,
+    pub(super) target: u32,
+    pub(super) suffix: Option<String>,
+    pub(super) operation: WitOperation,
+    pub(super) key: WitField,
+    pub(super) value: WitField,
+    pub(super) headers: Option<Vec<WitHeader>>,
+    pub(super) timestamp: Option<i64>,
+    pub(super) partition: Option<i32>,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct WitFailure {
-    source: u32,
-    fate: Fate,
-    message: String,
+    pub(super) source: u32,
+    pub(super) fate: Fate,
+    pub(super) message: String,
 }
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(super) struct WitOutcome {
-    outputs: Vec<WitOutput>,
-    failures: Vec<WitFailure>,
+    pub(super) outputs: Vec<WitOutput>,
+    pub(super) failures: Vec<WitFailure>,
 }
 
 #[derive(ComponentType, Lift)]
@@ -230,59 +199,6 @@ impl<'a> WitRecord<'a> {
     }
 }
 
-impl From<WitOutcome> for Reply {
-    fn from(outcome: WitOutcome) -> Self {
-        let failure = |f: WitFailure| Failure { source: f.source, fate: f.fate, message: f.message };
-        Reply {
-            outputs: outcome.outputs.into_iter().map(Emitted::from).collect(),
-            failures: outcome.failures.into_iter().map(failure).collect(),
-        }
-    }
-}
-
-impl From<WitOutput> for Emitted {
-    fn from(output: WitOutput) -> Self {
-        Emitted {
-            source: output.source,
-            target: output.target,
-            suffix: output.suffix.map(Arc::from),
-            operation: Operation::ALL[output.operation as usize],
-            key: output.key.into(),
-            value: output.value.into(),
-            headers: output.headers.map(encode_headers),
-            timestamp: output.timestamp,
-            partition: output.partition,
-        }
-    }
-}
-
-impl From<WitField> for Field {
-    fn from(field: WitField) -> Self {
-        match field {
-            WitField::Unchanged => Field::Unchanged,
-            WitField::Null => Field::Null,
-            WitField::Data(bytes) => Field::Data(bytes.into()),
-        }
-    }
-}
-
-impl Field {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Field::Data(bytes) => bytes.len(),
-            Field::Unchanged | Field::Null => 0,
-        }
-    }
-}
-
-impl Emitted {
-    /// Bytes that the guest gave, which is what the limits count.
-    pub(super) fn bytes(&self) -> usize {
-        let headers = self.headers.as_ref().map_or(0, |h| h.encoded.len());
-        self.key.len() + self.value.len() + headers + self.suffix.as_ref().map_or(0, |s| s.len())
-    }
-}
-
 impl From<WitManifest> for Manifest {
     fn from(manifest: WitManifest) -> Self {
         let example = |e: WitExample| Example { key: e.key, value: e.value, outputs: e.outputs };
@@ -302,12 +218,4 @@ impl From<WitTable> for TableSpec {
         let column = |c: WitColumn| Column { name: c.name, ty: c.ty, nullable: c.nullable };
         TableSpec { columns: table.columns.into_iter().map(column).collect(), key: table.key, serial: table.serial }
     }
-}
-
-fn encode_headers(headers: Vec<WitHeader>) -> Headers {
-    let mut encoded = Vec::new();
-    for header in &headers {
-        put_header(&mut encoded, &header.name, header.value.as_deref());
-    }
-    Headers { count: headers.len() as u32, encoded: encoded.into() }
 }

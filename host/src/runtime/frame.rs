@@ -1,12 +1,9 @@
 //! Reads the output frame of a flat module (`wit/frame.md`). A frame that breaks a rule is refused as a whole, with
-//! what was wrong; payloads are slices of the frame, nothing is copied.
+//! what was wrong; payloads are places of the frame, nothing is copied.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
-use super::contract::{Emitted, Failure, Fate, Field, Reply};
-use crate::outcome::{Headers, Operation};
+use super::contract::Fate;
+use super::reply::{Emitted, Failure, Given, Place, Reply};
+use crate::outcome::Operation;
 use crate::record::FRAME_VERSION;
 
 const NULL: i32 = -1;
@@ -25,7 +22,7 @@ mod follows {
 
 /// Decodes an output frame.
 pub(super) fn decode(frame: Vec<u8>) -> Result<Reply, String> {
-    let mut reader = Reader { frame: frame.into(), at: 0 };
+    let mut reader = Reader { frame: &frame, at: 0 };
     let version = reader.u32()?;
     if version != FRAME_VERSION {
         return Err(format!("the output frame has version {version}, expected {FRAME_VERSION}"));
@@ -34,36 +31,36 @@ pub(super) fn decode(frame: Vec<u8>) -> Result<Reply, String> {
     if count > reader.left() / SMALLEST_ITEM {
         return Err(format!("the output frame announces {count} items in {} bytes", reader.left()));
     }
-    let mut reply = Reply { outputs: Vec::with_capacity(count), failures: Vec::new() };
+    let mut reply = Reply { outputs: Vec::with_capacity(count), ..Reply::default() };
     for index in 0..count {
         reader.item(&mut reply).map_err(|cause| format!("item {index} of the output frame: {cause}"))?;
     }
     match reader.left() {
-        0 => Ok(reply),
+        0 => Ok(Reply { bytes: frame.into(), ..reply }),
         left => Err(format!("the output frame has {left} bytes after its last item")),
     }
 }
 
-struct Reader {
-    frame: Bytes,
+struct Reader<'a> {
+    frame: &'a [u8],
     at: usize,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn item(&mut self, reply: &mut Reply) -> Result<(), String> {
-        match self.u8()? {
-            0 => self.output().map(|output| reply.outputs.push(output)),
-            1 => self.failure().map(|failure| reply.failures.push(failure)),
-            kind => Err(format!("unknown kind {kind}")),
+        match self.array::<4>()? {
+            [0, operation, flags, reserved] => {
+                self.output(operation, flags, reserved).map(|output| reply.outputs.push(output))
+            }
+            [1, fate, reserved @ ..] => self.failure(fate, reserved).map(|failure| reply.failures.push(failure)),
+            [kind, ..] => Err(format!("unknown kind {kind}")),
         }
     }
 
-    fn output(&mut self) -> Result<Emitted, String> {
-        let operation = self.u8()?;
+    fn output(&mut self, operation: u8, flags: u8, reserved: u8) -> Result<Emitted, String> {
         let operation =
             *Operation::ALL.get(operation as usize).ok_or_else(|| format!("unknown operation {operation}"))?;
-        let flags = self.u8()?;
-        if flags & !follows::ALL != 0 || self.u8()? != 0 {
+        if flags & !follows::ALL != 0 || reserved != 0 {
             return Err("reserved bits are set".into());
         }
         let (source, target) = (self.u32()?, self.u32()?);
@@ -71,43 +68,40 @@ impl Reader {
         let key = self.field(key)?;
         let value = self.field(value)?;
         let has = |flag| flags & flag != 0;
-        let suffix = if has(follows::SUFFIX) { Some(self.text().map(Arc::from)?) } else { None };
+        let suffix = if has(follows::SUFFIX) { Some(self.text()?) } else { None };
         let timestamp = if has(follows::TIMESTAMP) { Some(self.u64()? as i64) } else { None };
         let partition = if has(follows::PARTITION) { Some(self.i32()?) } else { None };
         let headers = if has(follows::HEADERS) { Some(self.headers()?) } else { None };
         Ok(Emitted { source, target, suffix, operation, key, value, headers, timestamp, partition })
     }
 
-    fn failure(&mut self) -> Result<Failure, String> {
-        let fate = match self.u8()? {
+    fn failure(&mut self, fate: u8, reserved: [u8; 2]) -> Result<Failure, String> {
+        let fate = match fate {
             0 => Fate::Skip,
             1 => Fate::Reject,
             2 => Fate::Retry,
             3 => Fate::Fatal,
             fate => return Err(format!("unknown fate {fate}")),
         };
-        if self.take(2)?.iter().any(|&byte| byte != 0) {
+        if reserved != [0; 2] {
             return Err("reserved bytes are set".into());
         }
-        let source = self.u32()?;
-        Ok(Failure { source, fate, message: self.text()?.to_owned() })
+        Ok(Failure { source: self.u32()?, fate, message: self.text()? })
     }
 
-    fn field(&mut self, length: i32) -> Result<Field, String> {
+    fn field(&mut self, length: i32) -> Result<Given, String> {
         match length {
-            NULL => Ok(Field::Null),
-            UNCHANGED => Ok(Field::Unchanged),
+            NULL => Ok(Given::Null),
+            UNCHANGED => Ok(Given::Unchanged),
             length => {
                 let length = usize::try_from(length).map_err(|_| format!("length {length}"))?;
-                let from = self.at;
-                self.take(length)?;
-                Ok(Field::Data(self.frame.slice(from..from + length)))
+                self.place(length).map(Given::Data)
             }
         }
     }
 
     /// Walks over the headers to find their end and to check them; they stay encoded.
-    fn headers(&mut self) -> Result<Headers, String> {
+    fn headers(&mut self) -> Result<(u32, Place), String> {
         let count = self.u32()?;
         let from = self.at;
         for _ in 0..count {
@@ -118,16 +112,24 @@ impl Reader {
             }
             self.field(length)?;
         }
-        Ok(Headers { count, encoded: self.frame.slice(from..self.at) })
+        Ok((count, self.since(from)?))
     }
 
-    fn text(&mut self) -> Result<&str, String> {
+    fn text(&mut self) -> Result<Place, String> {
         let length = self.u32()? as usize;
-        std::str::from_utf8(self.take(length)?).map_err(|_| "a text is not UTF-8".into())
+        let place = self.place(length)?;
+        std::str::from_utf8(&self.frame[place.range()]).map_err(|_| "a text is not UTF-8")?;
+        Ok(place)
     }
 
-    fn u8(&mut self) -> Result<u8, String> {
-        self.take(1).map(|bytes| bytes[0])
+    fn place(&mut self, length: usize) -> Result<Place, String> {
+        let from = self.at;
+        self.take(length)?;
+        self.since(from)
+    }
+
+    fn since(&self, from: usize) -> Result<Place, String> {
+        Place::new(from..self.at).ok_or_else(|| "it has more than 4 GiB".into())
     }
 
     fn u32(&mut self) -> Result<u32, String> {
@@ -164,7 +166,41 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::Headers;
+    use crate::runtime::Field;
     use proptest::prelude::*;
+
+    /// An output with its bytes.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Owned {
+        source: u32,
+        target: u32,
+        suffix: Option<String>,
+        operation: Operation,
+        key: Field,
+        value: Field,
+        headers: Option<Headers>,
+        timestamp: Option<i64>,
+        partition: Option<i32>,
+    }
+
+    type OwnedFailure = (u32, Fate, String);
+
+    fn owned(reply: &Reply) -> (Vec<Owned>, Vec<OwnedFailure>) {
+        let output = |o: &Emitted| Owned {
+            source: o.source,
+            target: o.target,
+            suffix: o.suffix(&reply.bytes).map(str::to_owned),
+            operation: o.operation,
+            key: o.key.field(&reply.bytes),
+            value: o.value.field(&reply.bytes),
+            headers: o.headers(&reply.bytes),
+            timestamp: o.timestamp,
+            partition: o.partition,
+        };
+        let failure = |f: &Failure| (f.source, f.fate, f.message.text(&reply.bytes).to_owned());
+        (reply.outputs.iter().map(output).collect(), reply.failures.iter().map(failure).collect())
+    }
 
     fn put(frame: &mut Vec<u8>, field: &Field) {
         if let Field::Data(bytes) = field {
@@ -180,7 +216,7 @@ mod tests {
         }
     }
 
-    fn encode(outputs: &[Emitted], failures: &[Failure]) -> Vec<u8> {
+    fn encode(outputs: &[Owned], failures: &[OwnedFailure]) -> Vec<u8> {
         let mut frame = FRAME_VERSION.to_le_bytes().to_vec();
         frame.extend(((outputs.len() + failures.len()) as u32).to_le_bytes());
         for o in outputs {
@@ -206,11 +242,11 @@ mod tests {
                 frame.extend_from_slice(&headers.encoded);
             }
         }
-        for f in failures {
-            frame.extend([1, f.fate as u8, 0, 0]);
-            frame.extend(f.source.to_le_bytes());
-            frame.extend((f.message.len() as u32).to_le_bytes());
-            frame.extend(f.message.as_bytes());
+        for (source, fate, message) in failures {
+            frame.extend([1, *fate as u8, 0, 0]);
+            frame.extend(source.to_le_bytes());
+            frame.extend((message.len() as u32).to_le_bytes());
+            frame.extend(message.as_bytes());
         }
         frame
     }
@@ -232,7 +268,7 @@ mod tests {
         })
     }
 
-    fn output() -> impl Strategy<Value = Emitted> {
+    fn output() -> impl Strategy<Value = Owned> {
         let extras = (
             proptest::option::of(".{0,6}"),
             proptest::option::of(headers()),
@@ -240,10 +276,10 @@ mod tests {
             any::<Option<i32>>(),
         );
         (any::<(u32, u32)>(), 0usize..6, field(), field(), extras).prop_map(
-            |((source, target), operation, key, value, (suffix, headers, timestamp, partition))| Emitted {
+            |((source, target), operation, key, value, (suffix, headers, timestamp, partition))| Owned {
                 source,
                 target,
-                suffix: suffix.map(Arc::from),
+                suffix,
                 operation: Operation::ALL[operation],
                 key,
                 value,
@@ -254,9 +290,9 @@ mod tests {
         )
     }
 
-    fn failure() -> impl Strategy<Value = Failure> {
+    fn failure() -> impl Strategy<Value = OwnedFailure> {
         let fates = prop_oneof![Just(Fate::Skip), Just(Fate::Reject), Just(Fate::Retry), Just(Fate::Fatal)];
-        (any::<u32>(), fates, ".{0,9}").prop_map(|(source, fate, message)| Failure { source, fate, message })
+        (any::<u32>(), fates, ".{0,9}")
     }
 
     proptest! {
@@ -266,8 +302,7 @@ mod tests {
             failures in proptest::collection::vec(failure(), 0..4),
         ) {
             let reply = decode(encode(&outputs, &failures)).unwrap();
-            prop_assert_eq!(reply.outputs, outputs);
-            prop_assert_eq!(reply.failures, failures);
+            prop_assert_eq!(owned(&reply), (outputs, failures));
         }
 
         #[test]

@@ -7,11 +7,12 @@ use std::time::Duration;
 use wasmtime::component::{Func, Instance as WasmInstance};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
-use super::contract::{Reply, WitBatch, WitManifest, WitOutcome};
+use super::contract::{WitBatch, WitManifest, WitOutcome};
 use super::effects::{Effects, Shared, clean};
 use super::engine::{Compiled, ticks, words};
 use super::frame;
 use super::guest::Guest;
+use super::reply::Reply;
 use crate::config::Limits;
 use crate::manifest::Manifest;
 use crate::metrics::Metrics;
@@ -134,7 +135,7 @@ impl Instance {
     fn call_typed(&mut self, slice: &Slice) -> wasmtime::Result<Result<Reply, String>> {
         let process = self.process.typed::<(WitBatch<'_>,), (WitOutcome,)>(&self.store)?;
         let (outcome,) = process.call(&mut self.store, (WitBatch::of(slice),))?;
-        Ok(Ok(outcome.into()))
+        Ok(outcome.try_into())
     }
 }
 

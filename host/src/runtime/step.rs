@@ -5,9 +5,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::contract::{Emitted, Failure, Fate, Reply};
+use bytes::Bytes;
+
+use super::contract::Fate;
 use super::effects::{LINE_BYTES, clean};
 use super::instance::{Fault, Instance};
+use super::reply::{Emitted, Failure, Reply};
 use super::{Chain, Step};
 use crate::manifest::TargetSpec;
 use crate::outcome::{Code, Ruling};
@@ -35,21 +38,38 @@ pub(super) trait Instances {
 /// What a step made of a slice.
 #[derive(Debug, Default)]
 pub(super) struct Stepped {
-    /// Outputs of records without ruling, ascending by source.
-    pub(super) outputs: Vec<Emitted>,
-    /// Per record: the ruling, if there is one.
-    pub(super) rulings: Vec<Option<Ruling>>,
+    /// Outputs of records without ruling, ascending by source, call by call.
+    pub(super) calls: Vec<Called>,
+    /// The records that something was ruled on, and what; ascending.
+    pub(super) rulings: Vec<(usize, Ruling)>,
     pub(super) slow: u32,
     pub(super) traps: u32,
 }
 
+/// The outputs of one call.
+#[derive(Debug)]
+pub(super) struct Called {
+    /// What their places refer to.
+    pub(super) bytes: Bytes,
+    /// Sources are records of the slice.
+    pub(super) outputs: Vec<Emitted>,
+}
+
+impl Stepped {
+    /// How many outputs there are.
+    pub(super) fn outputs(&self) -> usize {
+        self.calls.iter().map(|called| called.outputs.len()).sum()
+    }
+}
+
 /// Runs step number `step` of a chain over a slice.
 pub(super) fn run(instances: &mut dyn Instances, chain: &Arc<Chain>, step: usize, slice: &Slice) -> Stepped {
-    let made = Stepped { rulings: vec![None; slice.len()], ..Stepped::default() };
-    let mut run = Run { instances, chain, step, slice, reason: NO_OUTPUT.into(), made };
+    let (reason, made) = ((NO_OUTPUT.to_owned(), NO_OUTPUT.into()), Stepped::default());
+    let mut run = Run { instances, chain, step, slice, reason, made };
     for (from, to) in run.cuts() {
         run.bisect(from, to);
     }
+    run.made.rulings.sort_by_key(|(index, _)| *index);
     run.made
 }
 
@@ -58,8 +78,8 @@ struct Run<'a> {
     chain: &'a Arc<Chain>,
     step: usize,
     slice: &'a Slice,
-    /// The reason seen last: most records of a slice are skipped for the same one.
-    reason: Arc<str>,
+    /// The reason seen last, as the module gave it and cleaned: most records of a slice are skipped for the same one.
+    reason: (String, Arc<str>),
     made: Stepped,
 }
 
@@ -177,26 +197,28 @@ impl Run<'_> {
 
     /// Takes over a checked reply for the records `from..to`, record by record.
     fn absorb(&mut self, reply: Reply, from: usize, to: usize) {
-        self.made.outputs.reserve(reply.outputs.len());
-        let mut outputs = reply.outputs.into_iter().peekable();
-        let mut failures = reply.failures.into_iter().peekable();
+        let Reply { bytes, mut outputs, failures } = reply;
+        let mut failures = failures.into_iter().peekable();
+        // Outputs that stay move to the front, over those that do not.
+        let (mut next, mut kept) = (0, 0);
         for index in from..to {
             let source = (index - from) as u32;
-            let kept = self.made.outputs.len();
-            let (mut count, mut bytes) = (0u32, 0usize);
+            let first = kept;
+            let (mut count, mut size) = (0u32, 0usize);
             let mut ruling = None;
-            while let Some(mut output) = outputs.next_if(|o| o.source == source) {
+            while let Some(output) = outputs.get(next).filter(|output| output.source == source).copied() {
+                next += 1;
                 count = count.saturating_add(1);
-                bytes = bytes.saturating_add(output.bytes());
-                ruling = ruling.or_else(|| self.refuse(&output, index, count, bytes));
+                size = size.saturating_add(output.bytes());
+                ruling = ruling.or_else(|| self.refuse(&output, &bytes, index, count, size));
                 if ruling.is_none() {
-                    output.source = index as u32;
-                    self.made.outputs.push(output);
+                    outputs[kept] = Emitted { source: index as u32, ..output };
+                    kept += 1;
                 }
             }
             let mut failed = None;
             while let Some(failure) = failures.next_if(|f| f.source == source) {
-                failed = failed.or_else(|| Some(self.fate(failure)));
+                failed = failed.or_else(|| Some(self.fate(failure, &bytes)));
             }
             // The module's own word goes before what the host found.
             ruling = failed.or(ruling);
@@ -204,24 +226,26 @@ impl Run<'_> {
                 ruling = Some(Ruling::Skip { reason: self.reason(NO_OUTPUT) });
             }
             if let Some(ruling) = ruling {
-                self.made.outputs.truncate(kept);
+                kept = first;
                 self.rule(index, ruling);
             }
         }
+        outputs.truncate(kept);
+        self.made.calls.push(Called { bytes, outputs });
     }
 
     /// Why an output cannot be taken, if so. Counts include this output.
-    fn refuse(&self, output: &Emitted, index: usize, count: u32, bytes: usize) -> Option<Ruling> {
+    fn refuse(&self, output: &Emitted, bytes: &[u8], index: usize, count: u32, size: usize) -> Option<Ruling> {
         let limits = &self.chain.limits;
         if count > limits.outputs {
             return Some(dead(Code::OUTPUT_LIMIT, format!("more than {} outputs for one record", limits.outputs)));
         }
         let most = limits.output_bytes.bytes().max(2 * self.slice.size(index));
-        if bytes > most {
+        if size > most {
             return Some(dead(Code::OUTPUT_LIMIT, format!("more than {most} bytes of outputs for one record")));
         }
         let target = self.targets().get(output.target as usize);
-        let suffix = output.suffix.as_deref().unwrap_or_default();
+        let suffix = output.suffix(bytes).unwrap_or_default();
         match target {
             Some(target) if target.prefix().is_some() && suffix.is_empty() => {
                 Some(self.unknown(&format!("target {} needs the rest of its name", target.label())))
@@ -240,25 +264,25 @@ impl Run<'_> {
         dead(Code::UNKNOWN_TARGET, format!("{what} is not declared; declared: {}", declared.join(", ")))
     }
 
-    fn fate(&mut self, failure: Failure) -> Ruling {
-        let message = clean(&failure.message, LINE_BYTES);
+    fn fate(&mut self, failure: Failure, bytes: &[u8]) -> Ruling {
+        let message = failure.message.text(bytes);
         match failure.fate {
-            Fate::Skip => Ruling::Skip { reason: self.reason(&message) },
+            Fate::Skip => Ruling::Skip { reason: self.reason(message) },
             Fate::Reject => dead(Code::REJECT, message),
-            Fate::Retry => Ruling::Retry { message },
-            Fate::Fatal => Ruling::Fatal { message },
+            Fate::Retry => Ruling::Retry { message: clean(message, LINE_BYTES) },
+            Fate::Fatal => Ruling::Fatal { message: clean(message, LINE_BYTES) },
         }
     }
 
-    fn reason(&mut self, reason: &str) -> Arc<str> {
-        if *self.reason != *reason {
-            self.reason = reason.into();
+    fn reason(&mut self, given: &str) -> Arc<str> {
+        if self.reason.0 != given {
+            self.reason = (given.to_owned(), clean(given, LINE_BYTES).into());
         }
-        self.reason.clone()
+        self.reason.1.clone()
     }
 
     fn rule(&mut self, index: usize, ruling: Ruling) {
-        self.made.rulings[index] = Some(ruling);
+        self.made.rulings.push((index, ruling));
     }
 
     fn environment(&self, message: &str) -> Trouble {

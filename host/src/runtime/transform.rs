@@ -1,20 +1,22 @@
 //! A chain over a slice: outputs to `next` become the records of the following module, everything else is collected
 //! under the root record it came of. A verdict anywhere below a root record covers the whole of it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Chain;
-use super::contract::{Emitted, Field};
-use super::step::{CALL_BYTES, CALL_RECORDS, Instances, NO_OUTPUT, Stepped, run};
+use super::reply::{Emitted, Given};
+use super::step::{CALL_BYTES, CALL_RECORDS, Called, Instances, NO_OUTPUT, Stepped, run};
 use crate::manifest::TargetSpec;
 use crate::outcome::{Headers, Output, Path, Ruling, Transformed, Verdict};
 use crate::record::{Slice, SliceBuilder};
 
 /// Runs a chain over a slice.
 pub(super) fn transform(instances: &mut dyn Instances, chain: &Arc<Chain>, slice: &Slice) -> Transformed {
-    let mut work = Work { chain, roots: vec![Root::default(); slice.len()], done: Transformed::default() };
+    let roots = vec![Root::default(); slice.len()];
+    let mut work = Work { chain, roots, suffix: None, done: Transformed::default() };
     let mut layer = vec![Derived { slice: slice.clone(), origins: None }];
     for step in 0..chain.steps.len() {
         let mut next = Next::new(slice);
@@ -36,15 +38,18 @@ struct Derived {
 
 #[derive(Clone, Default)]
 struct Root {
-    /// The weightiest ruling other than a skip, with the step that made it.
-    ruling: Option<(Ruling, usize)>,
-    skipped: Option<(Ruling, usize)>,
-    outputs: usize,
+    /// The weightiest ruling other than a skip, with the step that made it; boxed, as hardly any record has one.
+    ruling: Option<Box<(Ruling, usize)>>,
+    /// Why it was skipped first, and by which step.
+    skipped: Option<(Arc<str>, usize)>,
+    has_outputs: bool,
 }
 
 struct Work<'a> {
     chain: &'a Chain,
     roots: Vec<Root>,
+    /// The last suffix of a target: most outputs have their neighbour's.
+    suffix: Option<Arc<str>>,
     done: Transformed,
 }
 
@@ -55,17 +60,22 @@ impl Work<'_> {
         if stepped.traps > 0 {
             self.done.trapped.push((self.chain.steps[step].module.name.clone(), stepped.traps));
         }
-        for (index, ruling) in stepped.rulings.into_iter().enumerate() {
-            if let Some(ruling) = ruling {
-                self.roots[derived.root(index as u32) as usize].note(ruling, step);
-            }
+        if step + 1 == self.chain.steps.len() {
+            self.done.outputs.reserve(stepped.outputs());
         }
+        for (index, ruling) in stepped.rulings {
+            self.roots[derived.root(index as u32) as usize].note(ruling, step);
+        }
+        for called in stepped.calls {
+            self.take(step, derived, &called, next);
+        }
+    }
+
+    /// Takes the outputs of one call.
+    fn take(&mut self, step: usize, derived: &Derived, called: &Called, next: &mut Next<'_>) {
         let targets = &self.chain.steps[step].targets;
         let (mut source, mut place) = (None, 0);
-        if step + 1 == self.chain.steps.len() {
-            self.done.outputs.reserve(stepped.outputs.len());
-        }
-        for output in stepped.outputs {
+        for output in &called.outputs {
             place = if source == Some(output.source) { place + 1 } else { 0 };
             source = Some(output.source);
             let root = derived.root(output.source);
@@ -75,16 +85,25 @@ impl Work<'_> {
             let path = derived.path(output.source, place);
             let target = &targets[output.target as usize];
             if target.sink == "next" {
-                next.push(root, path, output, &derived.slice);
+                next.push(root, path, output, &called.bytes, &derived.slice);
             } else {
-                self.roots[root as usize].outputs += 1;
-                self.done.outputs.push(resolve(output, root, path, target, &derived.slice));
+                self.roots[root as usize].has_outputs = true;
+                let suffix = output.suffix(&called.bytes).map(|suffix| self.suffix(suffix));
+                let of = Of { record: root, path, suffix, target };
+                self.done.outputs.push(resolve(output, &called.bytes, of, &derived.slice));
             }
         }
     }
 
+    fn suffix(&mut self, text: &str) -> Arc<str> {
+        match &self.suffix {
+            Some(last) if **last == *text => last.clone(),
+            _ => self.suffix.insert(text.into()).clone(),
+        }
+    }
+
     fn finish(self) -> Transformed {
-        let Work { chain, roots, mut done } = self;
+        let Work { chain, roots, mut done, .. } = self;
         if chain.steps.len() > 1 {
             done.outputs.sort_by(|a, b| (a.record, &a.path).cmp(&(b.record, &b.path)));
         }
@@ -92,8 +111,11 @@ impl Work<'_> {
             done.outputs.retain(|output| roots[output.record as usize].ruling.is_none());
         }
         for (record, root) in roots.into_iter().enumerate() {
-            let nothing = || (Ruling::Skip { reason: NO_OUTPUT.into() }, 0);
-            let ruling = root.ruling.or_else(|| (root.outputs == 0).then(|| root.skipped.unwrap_or_else(nothing)));
+            let skipped = || {
+                let (reason, step) = root.skipped.unwrap_or_else(|| (NO_OUTPUT.into(), 0));
+                (Ruling::Skip { reason }, step)
+            };
+            let ruling = root.ruling.map(|ruling| *ruling).or_else(|| (!root.has_outputs).then(skipped));
             if let Some((ruling, step)) = ruling {
                 let module = chain.steps[step].module.name.clone();
                 done.verdicts.push(Verdict { record: record as u32, ruling, module });
@@ -115,9 +137,10 @@ impl Derived {
 
 impl Root {
     fn note(&mut self, ruling: Ruling, step: usize) {
-        let slot = if weight(&ruling) == 0 { &mut self.skipped } else { &mut self.ruling };
-        if slot.as_ref().is_none_or(|(noted, _)| weight(&ruling) > weight(noted)) {
-            *slot = Some((ruling, step));
+        if let Ruling::Skip { reason } = ruling {
+            self.skipped.get_or_insert((reason, step));
+        } else if self.ruling.as_ref().is_none_or(|noted| weight(&ruling) > weight(&noted.0)) {
+            self.ruling = Some(Box::new((ruling, step)));
         }
     }
 }
@@ -135,78 +158,84 @@ fn weight(ruling: &Ruling) -> u8 {
 /// Collects the records of the following step in slices fit for one call.
 struct Next<'a> {
     root: &'a Slice,
-    open: SliceBuilder,
+    open: Option<SliceBuilder>,
     origins: Vec<(u32, Path)>,
     closed: Vec<Derived>,
 }
 
 impl<'a> Next<'a> {
     fn new(root: &'a Slice) -> Self {
-        let open = SliceBuilder::new(root.topic.clone(), root.partition);
-        Next { root, open, origins: Vec::new(), closed: Vec::new() }
+        Next { root, open: None, origins: Vec::new(), closed: Vec::new() }
     }
 
-    fn push(&mut self, root: u32, path: Path, output: Emitted, slice: &Slice) {
+    fn push(&mut self, root: u32, path: Path, output: &Emitted, bytes: &[u8], slice: &Slice) {
         let index = output.source as usize;
-        let key = field(output.key, || slice.key(index));
-        let value = field(output.value, || slice.value(index));
-        let headers = headers(output.headers, slice, index);
+        let key = given(output.key, |range| &bytes[range], || slice.key_bytes(index));
+        let value = given(output.value, |range| &bytes[range], || slice.value_bytes(index));
+        let headers = output.headers.map(|(count, encoded)| (count, &bytes[encoded.range()]));
+        let headers = headers.unwrap_or_else(|| slice.header_bytes(index));
         let timestamp = output.timestamp.unwrap_or_else(|| slice.timestamp(index));
-        let encoded = (headers.count, &headers.encoded[..]);
-        self.open.push_encoded(slice.offset(index), timestamp, key.as_deref(), value.as_deref(), encoded);
+        let open = self.open.get_or_insert_with(|| {
+            // What is handed on is mostly what came in.
+            let room = self.root.frame().len().min(2 * CALL_BYTES);
+            SliceBuilder::with_room(self.root.topic.clone(), self.root.partition, room)
+        });
+        open.push_encoded(slice.offset(index), timestamp, key, value, headers);
         self.origins.push((root, path));
-        if self.open.len() >= CALL_RECORDS || self.open.bytes() >= CALL_BYTES {
+        if open.len() >= CALL_RECORDS || open.bytes() >= CALL_BYTES {
             self.cut();
         }
     }
 
     fn cut(&mut self) {
-        let open = std::mem::replace(&mut self.open, SliceBuilder::new(self.root.topic.clone(), self.root.partition));
-        let origins = Some(std::mem::take(&mut self.origins));
-        self.closed.push(Derived { slice: open.build(), origins });
+        if let Some(open) = self.open.take() {
+            let origins = Some(std::mem::take(&mut self.origins));
+            self.closed.push(Derived { slice: open.build(), origins });
+        }
     }
 
     fn close(mut self) -> Vec<Derived> {
-        if !self.open.is_empty() {
-            self.cut();
-        }
+        self.cut();
         self.closed
     }
 }
 
+/// What an output is of, and where it goes.
+struct Of<'a> {
+    record: u32,
+    path: Path,
+    suffix: Option<Arc<str>>,
+    target: &'a Arc<TargetSpec>,
+}
+
 /// Fills in from the input what the module left as it was. Only Kafka has a use for the input's key, headers and time.
-fn resolve(output: Emitted, record: u32, path: Path, target: &Arc<TargetSpec>, slice: &Slice) -> Output {
+fn resolve(output: &Emitted, bytes: &Bytes, of: Of<'_>, slice: &Slice) -> Output {
+    let Of { record, path, suffix, target } = of;
     let index = output.source as usize;
     let kafka = target.sink == "kafka";
+    let none = || Headers { count: 0, encoded: Bytes::new() };
+    let as_before = || {
+        let (count, encoded) = slice.encoded_headers(index);
+        Headers { count, encoded }
+    };
     Output {
         record,
         path,
         target: target.clone(),
+        suffix,
         operation: output.operation,
-        key: field(output.key, || if kafka { slice.key(index) } else { None }),
-        value: field(output.value, || slice.value(index)),
-        headers: if kafka {
-            headers(output.headers, slice, index)
-        } else {
-            Headers { count: 0, encoded: Bytes::new() }
-        },
+        key: given(output.key, |range| bytes.slice(range), || if kafka { slice.key(index) } else { None }),
+        value: given(output.value, |range| bytes.slice(range), || slice.value(index)),
+        headers: if kafka { output.headers(bytes).unwrap_or_else(as_before) } else { none() },
         timestamp: output.timestamp.unwrap_or_else(|| if kafka { slice.timestamp(index) } else { -1 }),
         partition: output.partition,
-        suffix: output.suffix,
     }
 }
 
-fn field(field: Field, unchanged: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
-    match field {
-        Field::Unchanged => unchanged(),
-        Field::Null => None,
-        Field::Data(bytes) => Some(bytes),
+fn given<T>(given: Given, data: impl FnOnce(Range<usize>) -> T, unchanged: impl FnOnce() -> Option<T>) -> Option<T> {
+    match given {
+        Given::Unchanged => unchanged(),
+        Given::Null => None,
+        Given::Data(place) => Some(data(place.range())),
     }
-}
-
-fn headers(given: Option<Headers>, slice: &Slice, index: usize) -> Headers {
-    given.unwrap_or_else(|| {
-        let (count, encoded) = slice.encoded_headers(index);
-        Headers { count, encoded }
-    })
 }

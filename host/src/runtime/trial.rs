@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tracing::Level;
 
-use super::contract::{Emitted, Field};
+use super::contract::Field;
 use super::instance::Instance;
+use super::reply::Emitted;
 use super::step::{self, Instances};
 use super::{Chain, Module, Runtime};
 use crate::config::Limits;
@@ -89,11 +91,12 @@ impl Trial {
         let begun = Instant::now();
         let stepped = step::run(self, &chain, 0, slice);
         let time = begun.elapsed();
-        let mut records: Vec<Tried> =
-            stepped.rulings.into_iter().map(|ruling| Tried { outputs: Vec::new(), ruling }).collect();
-        for output in stepped.outputs {
-            let record = output.source as usize;
-            records[record].outputs.push(self.made(output));
+        let mut records: Vec<Tried> = (0..slice.len()).map(|_| Tried { outputs: Vec::new(), ruling: None }).collect();
+        for (record, ruling) in stepped.rulings {
+            records[record].ruling = Some(ruling);
+        }
+        for step::Called { bytes, outputs } in stepped.calls {
+            outputs.iter().for_each(|output| records[output.source as usize].outputs.push(self.made(output, &bytes)));
         }
         Ran { records, lines: self.chain.steps[0].module.code.shared.kept_lines(), time }
     }
@@ -117,18 +120,19 @@ impl Trial {
         Some(Cost { fuel: instance.spent()?, memory: instance.memory() })
     }
 
-    fn made(&self, output: Emitted) -> Made {
+    fn made(&self, output: &Emitted, bytes: &Bytes) -> Made {
         let target = &self.chain.steps[0].targets[output.target as usize];
-        let suffix = output.suffix.as_deref().unwrap_or_default();
+        let suffix = output.suffix(bytes).unwrap_or_default();
         let to = match target.sink.as_str() {
             "next" => "next".to_owned(),
             sink => format!("{sink}:{}{suffix}", target.prefix().unwrap_or(&target.name)),
         };
         let owned = |(name, value): (&str, Option<&[u8]>)| (name.to_owned(), value.map(<[u8]>::to_vec));
-        let headers = output.headers.and_then(|headers| {
+        let headers = output.headers(bytes).and_then(|headers| {
             Some(decode_headers(headers.count, &headers.encoded)?.into_iter().map(owned).collect())
         });
-        let Emitted { operation, key, value, timestamp, partition, .. } = output;
+        let (key, value) = (output.key.field(bytes), output.value.field(bytes));
+        let Emitted { operation, timestamp, partition, .. } = *output;
         Made { to, operation, key, value, headers, timestamp, partition }
     }
 }

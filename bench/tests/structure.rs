@@ -50,10 +50,10 @@ type Costs = [(&'static str, Cost); 5];
 /// on purpose, with the reason.
 const MOST: Costs = [
     ("slices", Cost { times: 0.05, bytes: 4.0 }),
-    ("modules", Cost { times: 2.3, bytes: 17.5 }),
-    ("routing", Cost { times: 0.01, bytes: 9.5 }),
-    ("rows", Cost { times: 0.04, bytes: 3.2 }),
-    ("documents", Cost { times: 22.0, bytes: 13.0 }),
+    ("modules", Cost { times: 0.03, bytes: 6.5 }),
+    ("routing", Cost { times: 0.01, bytes: 3.3 }),
+    ("rows", Cost { times: 0.03, bytes: 3.0 }),
+    ("documents", Cost { times: 8.0, bytes: 11.1 }),
 ];
 
 fn count(size: usize) {

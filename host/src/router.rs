@@ -39,7 +39,10 @@ pub struct Routed {
 /// condemned record stops the flow instead of being noted.
 pub fn route(slices: &Slices, outcomes: Vec<Transformed>, sinks: &[&str], stop_on_error: bool) -> Routed {
     let mut routed = Routed { sinks: sinks.iter().map(|_| Vec::new()).collect(), ..Routed::default() };
+    let mut left: usize = outcomes.iter().map(|outcome| outcome.outputs.len()).sum();
+    let mut is_first = true;
     for ((span, slice), outcome) in slices.iter().zip(outcomes) {
+        let here = outcome.outputs.len();
         let outcome = match slice.redriven() {
             None => outcome,
             Some(redriven) => redriven.only_wanted(outcome),
@@ -70,11 +73,22 @@ pub fn route(slices: &Slices, outcomes: Vec<Transformed>, sinks: &[&str], stop_o
                 None => routed.kafka.push(item),
             }
         }
+        left -= here;
+        if here > 0 && std::mem::take(&mut is_first) {
+            routed.make_room(here, left);
+        }
     }
     routed
 }
 
 impl Routed {
+    /// Most slices of a batch go where its first one went: lists of megabytes would be copied whenever they grow.
+    fn make_room(&mut self, first: usize, left: usize) {
+        for items in self.sinks.iter_mut().chain([&mut self.kafka]) {
+            items.reserve(items.len() * (left + left / 16) / first);
+        }
+    }
+
     fn rule(&mut self, span: usize, offset: i64, ruling: Ruling, module: &str, stop_on_error: bool) {
         match ruling {
             Ruling::Skip { reason } => *self.filtered.entry(reason).or_default() += 1,

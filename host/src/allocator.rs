@@ -3,9 +3,10 @@
 //! thread gets an arena of its own, while batches are made on one thread and dropped on another. Nothing here is needed for
 //! anything but speed; with another C library nothing happens.
 
-/// Smaller pieces than this come out of memory that the process keeps: above the largest piece of an ordinary batch.
+/// Smaller pieces than this come out of memory that the process keeps: above the largest piece of an ordinary batch, which
+/// is a broker's answer or a statement of 8 MiB, and what a list of half of that grows to.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const KEPT_BYTES: i32 = 4 << 20;
+const KEPT_BYTES: i32 = 16 << 20;
 
 /// Keeps a little more memory, in fewer places.
 pub fn set_up() {
@@ -23,7 +24,7 @@ fn gnu() {
     // SAFETY: see the reason above.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT_BYTES);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 * KEPT_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * KEPT_BYTES);
         libc::mallopt(libc::M_ARENA_MAX, 4);
     }
 }

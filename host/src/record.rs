@@ -144,19 +144,13 @@ impl Slice {
 
     /// The whole record, decoded. Not for the hot path.
     pub fn record(&self, index: usize) -> Record<'_> {
-        let at = self.starts[index] as usize;
-        let end = self.starts[index + 1] as usize;
-        let key = i32_at(&self.frame, at + 16);
-        let value = i32_at(&self.frame, at + 20);
-        let key_end = at + RECORD_HEAD + key.max(0) as usize;
-        let value_end = key_end + value.max(0) as usize;
-        let count = u32_at(&self.frame, at + 24);
+        let (count, headers) = self.header_bytes(index);
         Record {
             offset: self.offset(index),
             timestamp: self.timestamp(index),
-            key: (key != NULL).then(|| &self.frame[at + RECORD_HEAD..key_end]),
-            value: (value != NULL).then(|| &self.frame[key_end..value_end]),
-            headers: decode_headers(count, &self.frame[value_end..end]).unwrap_or_default(),
+            key: self.key_bytes(index),
+            value: self.value_bytes(index),
+            headers: decode_headers(count, headers).unwrap_or_default(),
         }
     }
 

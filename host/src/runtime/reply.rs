@@ -139,14 +139,22 @@ struct Gathered(Vec<u8>);
 
 impl Gathered {
     fn output(&mut self, output: WitOutput) -> Option<Emitted> {
+        let suffix = match output.suffix {
+            Some(suffix) => Some(self.put(suffix.as_bytes())?),
+            None => None,
+        };
+        let headers = match output.headers {
+            Some(headers) => Some(self.headers(&headers)?),
+            None => None,
+        };
         Some(Emitted {
             source: output.source,
             target: output.target,
-            suffix: output.suffix.map(|suffix| self.put(suffix.as_bytes()).ok_or(())).transpose().ok()?,
+            suffix,
             operation: Operation::ALL[output.operation as usize],
             key: self.field(output.key)?,
             value: self.field(output.value)?,
-            headers: output.headers.map(|headers| self.headers(&headers).ok_or(())).transpose().ok()?,
+            headers,
             timestamp: output.timestamp,
             partition: output.partition,
         })

@@ -25,13 +25,13 @@ fn without_an_open_transaction_another_host_takes_over_after_the_session() {
 
 #[test]
 fn an_open_transaction_is_waited_for_at_most() {
-    let took = after_a_kill(&Death { name: "", step: "transaction.offsets", comes_back: false });
+    let took = after_a_kill(&Death { name: "", step: "transaction.sent", comes_back: false });
     assert!(took < SESSION + PROMISED + TRANSACTION + BROKER_LOOKS + NOISE, "it took {took:?}");
 }
 
 #[test]
 fn a_host_with_a_name_ends_its_own_open_transaction_when_it_comes_back() {
-    let took = after_a_kill(&Death { name: "keeps", step: "transaction.offsets", comes_back: true });
+    let took = after_a_kill(&Death { name: "keeps", step: "transaction.sent", comes_back: true });
     assert!(took < SESSION + PROMISED + NOISE, "it took {took:?}");
 }
 

@@ -1,5 +1,7 @@
 //! Outputs, dead letters and offsets in one transaction. It lives for milliseconds and never waits for another sink;
-//! whenever its end is unknown the producer is given up rather than trusted.
+//! whenever its end is unknown the producer is given up rather than trusted. The offsets go first: while the brokers end the
+//! transaction before, they refuse the first request of this one, and the client repeats a request with offsets after
+//! `retry.backoff.ms`, one with partitions after 20 ms. A host that the group has left behind writes nothing.
 
 use std::time::{Duration, Instant};
 
@@ -66,14 +68,14 @@ fn fill_and_commit(
     client
         .begin_transaction()
         .map_err(|cause| PublishError::Unknown(format!("could not begin a transaction: {cause}")))?;
-    let filled = fill(producer, messages.iter().collect(), ids).and_then(|()| {
-        failpoint::step("transaction.sent");
-        send_offsets(producer, commit)
+    let filled = send_offsets(producer, commit).and_then(|()| {
+        failpoint::step("transaction.offsets");
+        fill(producer, messages.iter().collect(), ids)
     });
     if let Err(error) = filled {
         return Err(abort(producer, error));
     }
-    failpoint::step("transaction.offsets");
+    failpoint::step("transaction.sent");
     match retried(|| client.commit_transaction(RETRIES)) {
         Ok(()) => {
             failpoint::step("transaction.committed");

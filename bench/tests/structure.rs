@@ -53,7 +53,7 @@ const MOST: Costs = [
     ("modules", Cost { times: 0.03, bytes: 6.5 }),
     ("routing", Cost { times: 0.01, bytes: 3.3 }),
     ("rows", Cost { times: 0.03, bytes: 3.0 }),
-    ("documents", Cost { times: 8.0, bytes: 11.1 }),
+    ("documents", Cost { times: 7.0, bytes: 10.0 }),
 ];
 
 fn count(size: usize) {

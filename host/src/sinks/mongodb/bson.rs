@@ -36,7 +36,7 @@ fn check(document: &RawDocument, depth: usize) -> Result<(), Flaw> {
     for element in document.iter_elements() {
         let element = element.map_err(broken)?;
         let name = element.key().as_str();
-        if let Some(flaw) = flaw_in_name(name) {
+        if let Some(flaw) = flaw_in_name(name.as_bytes()) {
             return Err(Flaw::decode(format!("not a document: the name of field `{}` {flaw}", shown(name))));
         }
         if !names.insert(name) {

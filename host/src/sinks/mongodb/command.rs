@@ -1,6 +1,7 @@
 //! The commands `insert`, `update` and `delete` as raw BSON, and what their replies say. They work on every version
 //! that the driver speaks to; the server's newer bulk command needs 8.0.
 
+use std::io::Write as _;
 use std::ops::Range;
 
 use mongodb::bson::{Document, RawDocumentBuf};
@@ -77,7 +78,8 @@ pub(super) fn command(kind: Kind, collection: &str, ops: &[Op]) -> Result<RawDoc
     put(&mut out, kind::ARRAY, list, &[]);
     let array = begin(&mut out);
     for (index, op) in ops.iter().enumerate() {
-        put(&mut out, kind::DOCUMENT, &index.to_string(), &[]);
+        out.push(kind::DOCUMENT);
+        write!(out, "{index}\0").map_err(|error| error.to_string())?;
         match kind {
             Kind::Insert => put_document(&mut out, op),
             Kind::Update => put_update(&mut out, op),

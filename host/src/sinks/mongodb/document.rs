@@ -163,12 +163,12 @@ pub(super) fn id(bytes: &[u8]) -> Result<Value, Flaw> {
 }
 
 /// Why a field's name is not written: MongoDB reads operators and paths into such names.
-pub(super) fn flaw_in_name(name: &str) -> Option<&'static str> {
-    if name.starts_with('$') {
+pub(super) fn flaw_in_name(name: &[u8]) -> Option<&'static str> {
+    if name.starts_with(b"$") {
         Some("begins with `$`")
-    } else if name.contains('.') {
+    } else if name.contains(&b'.') {
         Some("contains `.`")
-    } else if name.contains('\0') {
+    } else if name.contains(&0) {
         Some("contains NUL")
     } else {
         None

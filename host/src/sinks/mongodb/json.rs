@@ -82,11 +82,12 @@ impl Writer {
         while let Some(kind_at) = next {
             let name_at = kind_at + 1;
             let name_end = self.out.len() - 1;
-            let name = std::str::from_utf8(&self.out[name_at..name_end]).map_err(A::Error::custom)?;
+            let name = &self.out[name_at..name_end];
             if let Some(flaw) = flaw_in_name(name) {
-                return Err(A::Error::custom(format!("the name of field `{}` {flaw}", shown(name))));
+                let name = String::from_utf8_lossy(name);
+                return Err(A::Error::custom(format!("the name of field `{}` {flaw}", shown(&name))));
             }
-            let is_id = top && name == "_id";
+            let is_id = top && name == b"_id";
             map.next_value_seed(Element { writer: self, kind_at })?;
             if is_id {
                 self.take_id(kind_at, name_end + 1)?;

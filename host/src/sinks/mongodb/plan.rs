@@ -101,7 +101,8 @@ pub(super) fn settings<'t>(tables: &'t BTreeMap<String, Table>, destination: &st
 /// Plans a batch.
 pub(super) fn plan(batch: &SinkBatch, tables: &BTreeMap<String, Table>) -> Plan {
     let mut plan = Plan::default();
-    let mut open: HashMap<Arc<Namespace>, Open> = HashMap::new();
+    // A letter may have been redriven twice; else no two source ids of a batch are equal.
+    let mut open = OpenRuns { distinct: batch.redriven.is_none(), ..OpenRuns::default() };
     let mut ordinals = Ordinals::default();
     let mut ids = SourceIds::of(batch);
     let mut targets = Targets { tables, last: None };
@@ -167,24 +168,79 @@ impl Ordinals {
     }
 }
 
-/// The run of a collection that may still take operations.
+/// The runs that may still take operations, one per collection.
+#[derive(Default)]
+struct OpenRuns {
+    /// Whether all source ids of the batch differ.
+    distinct: bool,
+    of: HashMap<Arc<Namespace>, usize>,
+    runs: Vec<Open>,
+    /// The collection of the operation before: most go where their neighbour went.
+    last: Option<(Arc<Namespace>, usize)>,
+}
+
+/// A run that may still take operations.
 struct Open {
     run: usize,
-    ids: HashSet<Value>,
+    /// The `_id`s in it, once there is one that may come again: source ids alone need no comparing.
+    ids: Option<HashSet<Value>>,
+}
+
+impl OpenRuns {
+    /// Whether its `_id` is a source id that no other operation has as such.
+    fn is_distinct(&self, op: &Op) -> bool {
+        self.distinct && op.clash == Clash::Ours
+    }
+
+    fn of(&mut self, namespace: &Arc<Namespace>) -> Option<&mut Open> {
+        let index = match &self.last {
+            Some((last, index)) if Arc::ptr_eq(last, namespace) => *index,
+            _ => {
+                let index = *self.of.get(namespace)?;
+                self.last = Some((namespace.clone(), index));
+                index
+            }
+        };
+        self.runs.get_mut(index)
+    }
+
+    /// From now on the run that begins with this operation takes what is for the collection.
+    fn open(&mut self, namespace: Arc<Namespace>, run: usize, op: &Op) {
+        let ids = (!self.is_distinct(op)).then(|| HashSet::from([op.id.identity()]));
+        let open = Open { run, ids };
+        match self.of(&namespace) {
+            Some(before) => *before = open,
+            None => {
+                self.of.insert(namespace, self.runs.len());
+                self.runs.push(open);
+            }
+        }
+    }
+}
+
+impl Open {
+    /// Whether no operation of the run is on the same document; notes this one.
+    fn is_new(&mut self, op: &Op, distinct: bool, ops: &[Op]) -> bool {
+        if distinct && self.ids.is_none() {
+            return true;
+        }
+        let ids = self.ids.get_or_insert_with(|| ops.iter().map(|op| op.id.identity()).collect());
+        ids.insert(op.id.identity())
+    }
 }
 
 impl Plan {
-    fn add(&mut self, open: &mut HashMap<Arc<Namespace>, Open>, namespace: Arc<Namespace>, kind: Kind, op: Op) {
-        let identity = op.id.identity();
-        if let Some(current) = open.get_mut(&namespace)
-            && self.runs[current.run].kind == kind
-            && !current.ids.contains(&identity)
+    fn add(&mut self, open: &mut OpenRuns, namespace: Arc<Namespace>, kind: Kind, op: Op) {
+        let distinct = open.is_distinct(&op);
+        if let Some(current) = open.of(&namespace)
+            && let run = &mut self.runs[current.run]
+            && run.kind == kind
+            && current.is_new(&op, distinct, &run.ops)
         {
-            current.ids.insert(identity);
-            self.runs[current.run].ops.push(op);
+            run.ops.push(op);
             return;
         }
-        open.insert(namespace.clone(), Open { run: self.runs.len(), ids: HashSet::from([identity]) });
+        open.open(namespace.clone(), self.runs.len(), &op);
         self.runs.push(Run { namespace: Namespace::clone(&namespace), kind, ops: vec![op] });
     }
 }

@@ -97,6 +97,18 @@ fn many_documents_of_one_kind_travel_together() {
 }
 
 #[test]
+fn an_id_of_the_authors_that_is_a_source_id_is_written_apart() {
+    let target = target("m", "db.a", None, &[], &[]);
+    let sizes = |ids: &[Option<&str>]| {
+        let outputs = ids.iter().map(|id| output(&target, Operation::Write, *id, Some("{}"))).collect();
+        plan(&batch(0, outputs), &no_tables()).runs.iter().map(|run| run.ops.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(&[None, None, Some("\"flow/id/0/1/0\""), None]), [2, 2]);
+    assert_eq!(sizes(&[Some("\"flow/id/0/2/0\""), None, None, None]), [2, 2]);
+    assert_eq!(sizes(&[Some("\"flow/id/0/9/0\""), None, None, Some("7")]), [4]);
+}
+
+#[test]
 fn equal_numbers_are_one_id() {
     let target = target("m", "db.a", None, &[], &[]);
     let ids = ["1", "1.0", "{\"$numberLong\":\"1\"}", "\"1\""];

@@ -488,6 +488,9 @@ impl Loop {
                 let held = self.reader.board.is_paused();
                 (self.reader.on_pause)(pause && !held);
                 debug!(flow = %self.reader.flow, pause, held, "intake");
+                if !pause && partitions.count() > 0 {
+                    self.wake(partitions);
+                }
             }
             Err(cause) => warn!(flow = %self.reader.flow, "could not pause or resume: {cause}"),
         }

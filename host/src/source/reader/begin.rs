@@ -13,6 +13,9 @@ use crate::source::Partition;
 use crate::source::consumer::to_list;
 use crate::source::resolve::{Answer, Begin, CommitMark, add_marked};
 
+/// For a question whose answer does not matter.
+const WAKE: Duration = Duration::from_millis(200);
+
 /// Something of a partition, under the epoch that it was asked for.
 type Of<T> = (Partition, u64, T);
 /// Where a partition begins, or why it cannot.
@@ -64,14 +67,31 @@ impl Loop {
             self.resolve_after = Instant::now() + RESOLVE_AGAIN;
             return;
         }
+        let mut begun = Vec::new();
         for (partition, epoch, answer) in found {
             if !self.reader.ownership.holds(&partition, epoch) {
                 continue;
             }
-            if let Err(cause) = self.begin(&partition, epoch, answer) {
-                debug!(flow = %self.reader.flow, "{cause}; tried again in a moment");
-                self.resolve_after = Instant::now() + Duration::from_millis(20);
+            match self.begin(&partition, epoch, answer) {
+                Ok(()) => begun.push(partition),
+                Err(cause) => {
+                    debug!(flow = %self.reader.flow, "{cause}; tried again in a moment");
+                    self.resolve_after = Instant::now() + Duration::from_millis(20);
+                }
             }
+        }
+        if !self.paused && !begun.is_empty() {
+            self.wake(to_list(begun.iter()));
+        }
+    }
+
+    /// Has partitions fetched that were resumed. librdkafka 2.12 clears a flag and tells nobody: the thread of the leader's
+    /// connection looks again after up to a second, or as soon as it has something else to do, such as this question.
+    pub(super) fn wake(&self, mut resumed: TopicPartitionList) {
+        let asked = resumed.set_all_offsets(Offset::Offset(0));
+        let answered = asked.and_then(|()| self.reader.consumer.offsets_for_times(resumed, WAKE).map(drop));
+        if let Err(cause) = answered {
+            debug!(flow = %self.reader.flow, "partitions that were resumed may be fetched a second later: {cause}");
         }
     }
 
